@@ -1,0 +1,32 @@
+"""The registry of methods: an explicit table, imported lazily."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vosrepro.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vosrepro.types import Method
+
+REGISTRY: dict[str, str] = {
+    "copy": "vosrepro.methods.copy:METHOD",
+    "flow": "vosrepro.methods.flow:METHOD",
+    "stm": "vosrepro.methods.stm:METHOD",
+}
+
+
+def get_method(name: str) -> Method:
+    """Import and return a method's card.
+
+    Raises:
+        ConfigError: if no method has this name.
+    """
+    if name not in REGISTRY:
+        near = difflib.get_close_matches(name, REGISTRY, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(REGISTRY))}"
+        raise ConfigError(f"there is no method '{name}': {hint}")
+    module, _, attribute = REGISTRY[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,248 @@
+"""From a study to its jobs: runs, stages, entries, their parameters, digests and paths.
+
+The Snakefile, the command line and the report all ask this module, so a path or a digest is spelled in
+one place. A stage that two recipes begin with (same parameters all the way up) is trained once: it
+belongs to the first recipe that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vosrepro.artifacts import value_digest
+from vosrepro.errors import ConfigError
+from vosrepro.params import (
+    BenchmarkParams,
+    MethodParams,
+    MethodSize,
+    RecipeParams,
+    StageParams,
+    Study,
+    load_benchmark,
+    load_method,
+    load_study,
+    pick,
+)
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One training job.
+
+    Attributes:
+        recipe: the recipe that owns the stage, see the module's docstring.
+        model: resolved constructor arguments of the network in this stage.
+        digest: changes whenever this stage or one before it must be trained anew.
+        parent: the stage whose last checkpoint this one starts from.
+    """
+
+    study: str
+    method: str
+    recipe: str
+    seed: int
+    stage: str
+    params: StageParams
+    model: Mapping[str, Any]
+    digest: str
+    parent: StageNode | None
+
+    @property
+    def folder(self) -> Path:
+        """Where declared outputs lie."""
+        run = _run_folder(self.study, self.method, self.recipe, self.seed)
+        return run / self.stage
+
+    @property
+    def last_weights(self) -> Path:
+        """Weights after the last step."""
+        return self.weights(self.params.steps)
+
+    def weights(self, step: int) -> Path:
+        """Weights after a step."""
+        return self.folder / "weights" / f"step-{step}.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        """The live journal (outside declared outputs, so that it survives a failed job)."""
+        return journal_path(self.study, self.method, self.recipe, self.seed, self.stage)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method / recipe / seed: the parent run of the tracker."""
+
+    study: str
+    method: str
+    recipe: str
+    seed: int
+    params: RecipeParams
+    size: MethodSize
+    stages: tuple[StageNode, ...]
+
+    @property
+    def key(self) -> str:
+        """"method/recipe/seed<k>"."""
+        return f"{self.method}/{self.recipe}/seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where selection, masks and scores lie."""
+        return _run_folder(self.study, self.method, self.recipe, self.seed)
+
+    @property
+    def selected_weights(self) -> Path | None:
+        """What inference loads; None for a method without weights."""
+        return None if self.params.weights == "none" else self.folder / "selected.safetensors"
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Constructor arguments of the network at inference."""
+        return self.stages[-1].model if self.stages else self.size.model
+
+    def journal(self, kind: str) -> Path:
+        """Journal of a job of this run: "select", "infer" or "score"."""
+        return journal_path(self.study, self.method, self.recipe, self.seed, kind)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the report."""
+
+    run: Run
+    variant: str
+    benchmark: str
+    variant_params: Mapping[str, Any]
+    benchmark_params: BenchmarkParams
+
+    @property
+    def key(self) -> str:
+        """"method/recipe/seed<k>/variant/benchmark"."""
+        return f"{self.run.key}/{self.variant}/{self.benchmark}"
+
+    @property
+    def folder(self) -> Path:
+        """Where masks, timing, counts and scores lie."""
+        return self.run.folder / self.variant / self.benchmark
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a study."""
+
+    study: Study
+    methods: Mapping[str, MethodParams]
+    benchmarks: Mapping[str, BenchmarkParams]
+    runs: tuple[Run, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def results(self) -> Path:
+        """results/<study>."""
+        return Path("results") / self.study.study
+
+    @cached_property
+    def stages(self) -> tuple[StageNode, ...]:
+        """Every stage to train, once each."""
+        found = {node.folder: node for run in self.runs for node in run.stages}
+        return tuple(found.values())
+
+    def run(self, method: str, recipe: str, seed: int | str) -> Run:
+        """The run of this name.
+
+        Raises:
+            ConfigError: if the study has no such run.
+        """
+        key = f"{method}/{recipe}/seed{seed}"
+        return pick({r.key: r for r in self.runs}, key, what="run", where=self.study.study)
+
+    def stage(self, method: str, recipe: str, seed: int | str, stage: str) -> StageNode:
+        """The training job of this name, by its owning recipe."""
+        nodes = {f"{n.method}/{n.recipe}/seed{n.seed}/{n.stage}": n for n in self.stages}
+        key = f"{method}/{recipe}/seed{seed}/{stage}"
+        return pick(nodes, key, what="training stage", where=self.study.study)
+
+    def entries_of(self, run: Run) -> tuple[Entry, ...]:
+        """The entries that one run's weights fill."""
+        return tuple(e for e in self.entries if e.run.key == run.key)
+
+
+def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan:
+    """Expand a study.
+
+    Raises:
+        ConfigError: if anything that the study names does not exist.
+    """
+    if not isinstance(study, Study):
+        study = load_study(study)
+    where = f"study '{study.study}'"
+    methods: dict[str, MethodParams] = {}
+    benchmarks: dict[str, BenchmarkParams] = {}
+    runs: dict[str, Run] = {}
+    entries: dict[str, Entry] = {}
+    owners: dict[str, StageNode] = {}
+    for group in study.entries:
+        method = methods.setdefault(group.method, load_method(group.method, root=root))
+        size = pick(method.sizes, study.size, what="size", where=f"method '{group.method}'")
+        for recipe_name in group.recipes:
+            recipe = pick(size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}")
+            for seed in group.seeds or study.seeds:
+                run = _run(study, group.method, recipe_name, recipe, size, seed, owners)
+                run = runs.setdefault(run.key, run)
+                for variant in group.variants:
+                    settings = _variant(method, size, variant)
+                    for name in group.benchmarks:
+                        benchmark = benchmarks.setdefault(name, load_benchmark(name, root=root))
+                        entry = Entry(run, variant, name, settings, benchmark)
+                        if entry.key in entries:
+                            raise ConfigError(f"{where} lists the entry {entry.key} twice")
+                        entries[entry.key] = entry
+    return Plan(study, methods, benchmarks, tuple(runs.values()), tuple(entries.values()))
+
+
+def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> Path:
+    """Where a job keeps its journal."""
+    return Path("state/journals") / study / method / recipe / f"seed{seed}" / f"{kind}.jsonl"
+
+
+def _run(
+    study: Study,
+    method: str,
+    recipe_name: str,
+    recipe: RecipeParams,
+    size: MethodSize,
+    seed: int,
+    owners: dict[str, StageNode],
+) -> Run:
+    nodes: list[StageNode] = []
+    for name in recipe.stages:
+        stage = size.stages[name]
+        parent = nodes[-1] if nodes else None
+        model = {**size.model, **stage.model}
+        digest = value_digest(
+            {
+                "method": method,
+                "seed": seed,
+                "stage": name,
+                "params": stage.model_dump(mode="json"),
+                "model": model,
+                "data": study.data.model_dump(mode="json"),
+                "held_out": study.selection.sequences,
+                "parent": parent.digest if parent else None,
+            }
+        )
+        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent)
+        nodes.append(owners.setdefault(digest, node))
+    return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes))
+
+
+def _variant(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:
+    base = pick(method.variants, name, what="variant", where=f"method '{method.method}'")
+    return {**base, **size.variants.get(name, {})}
+
+
+def _run_folder(study: str, method: str, recipe: str, seed: int) -> Path:
+    return Path("results") / study / method / recipe / f"seed{seed}"
