@@ -3,8 +3,8 @@
 A journal is a sequence of events, one JSON object a line:
 
     {"event": "start", "key": ..., "study": ..., "parent": ..., "kind": ..., "params": {...},
-     "tags": {...}, "time": ...}
-    {"event": "resume", "step": 120, "time": ...}
+     "tags": {...}, "pid": ..., "host": ..., "time": ...}
+    {"event": "resume", "step": 120, "pid": ..., "host": ..., "time": ...}
     {"event": "metrics", "step": 130, "metrics": {"train/loss": 0.4}, "time": ...}
     {"event": "end", "status": "FINISHED" | "FAILED", "metrics": {...}, "time": ...}
 
@@ -17,10 +17,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
+
+from vosrepro.provenance import git_state
 
 
 class Journal:
@@ -53,15 +56,17 @@ class Journal:
             parent: "method/recipe/seed<k>", the parent run.
             kind: "train", "select", "infer" or "score".
             params: flat or nested parameters.
-            tags: commit, data digest, host and the like.
+            tags: data digest, protocol and the like; the commit and its dirty flag are added.
         """
         if not self.enabled:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
+        git = {f"git_{name}": value for name, value in git_state().items()}
         self._append(
-            "start", key=key, study=study, parent=parent, kind=kind, params=params, tags=tags
-        )
+            "start", key=key, study=study, parent=parent, kind=kind, params=params,
+            tags={**git, **tags}, **_writer(),
+        )  # fmt: skip
 
     def resume(self, *, step: int) -> None:
         """Continue a journal from a saved step: later metrics and any end are cut off first."""
@@ -72,7 +77,7 @@ class Journal:
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.path)
-        self._append("resume", step=step)
+        self._append("resume", step=step, **_writer())
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
         """Record metrics at a step; values that are not finite become null."""
@@ -116,6 +121,11 @@ def iter_events(path: Path | str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             return
+
+
+def _writer() -> dict[str, Any]:
+    """Who writes, so that a reader can tell a killed job from a living one."""
+    return {"pid": os.getpid(), "host": platform.node()}
 
 
 def _survives(event: dict[str, Any], step: int) -> bool:

@@ -1,1 +1,1 @@
-
+"""Running a method over videos: reading, resizing, id remapping, timing, masks; the same for all methods."""

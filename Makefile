@@ -1,0 +1,55 @@
+# make report   set up everything and run the mini study
+# make test     set up everything and run all tests
+# Needs python3 >= 3.11, make and git. uv goes to .tools/, the locked environment to .venv/; nothing
+# is installed outside this folder.
+
+PYTHON ?= python3
+CORES ?= 8
+GPUS ?= 4
+UV := .tools/bin/uv
+READY := .venv/.ready
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+.PHONY: report test setup lint lock clean
+
+report: $(READY)
+	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
+
+test: $(READY)
+	pytest -n 2 --dist worksteal $(TESTS)
+
+setup: $(READY)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "vosrepro needs Python 3.11 to 3.13; name one with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .tools >/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
+		  rm -rf .tools; exit 1; }
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+	$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .
+	@touch $@
+
+lint: $(READY)
+	ruff format --check
+	ruff check
+	snakefmt --check Snakefile workflow
+	lint-imports
+	basedpyright --level error
+
+# Newest versions that resolve, for all supported Pythons; hashes, no addresses.
+lock: | $(UV)
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --group dev \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+# Results and pages of all studies; data, training state and the environment stay.
+clean:
+	rm -rf results reports/*.html reports/*/ logs benchmarks .snakemake/metadata .snakemake/incomplete

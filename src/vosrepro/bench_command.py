@@ -1,0 +1,36 @@
+"""Measure speed and memory; every figure is meant to be rerun by anyone.
+
+  vosrepro bench score   the scorer against other scorers, side by side
+  vosrepro bench infer   frames per second, latency and memory of a method
+  vosrepro bench train   samples per second of loader, step and both
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+_MODULES = {
+    "score": "vosrepro.scoring.bench",
+    "infer": "vosrepro.inference.bench_command",
+    "train": "vosrepro.training.bench",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The name of the benchmark; the rest belongs to it."""
+    parser.add_argument("what", choices=sorted(_MODULES))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see `vosrepro bench WHAT --help`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark."""
+    module = importlib.import_module(_MODULES[args.what])
+    parser = argparse.ArgumentParser(
+        prog=f"vosrepro bench {args.what}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.rest)) or 0)

@@ -1,0 +1,193 @@
+"""Inference of a whole run: every variant on every benchmark with one set of weights.
+
+Finished videos are kept in `state/infer/<digest>/`, so a killed job goes on where it stopped, and an
+added variant or benchmark does not repeat the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vosrepro.artifacts import file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.datasets import Video, benchmark_videos
+from vosrepro.inference.clock import FrameTime, memory, summarize
+from vosrepro.inference.runner import segment_video
+from vosrepro.inference.weights import build_model
+from vosrepro.journal import Journal
+from vosrepro.labels import write_labels
+from vosrepro.methods import get_method
+from vosrepro.plan import Entry, Plan, Run
+from vosrepro.provenance import provenance, source_digest
+
+if TYPE_CHECKING:
+    from vosrepro.types import Segmenter
+
+log = logging.getLogger(__name__)
+_WARM_UP_FRAMES = 3
+
+
+def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
+    """Write masks, timing.csv and infer.json of every entry of a run, then inference.json.
+
+    Raises:
+        DataError: if a video or mask is broken.
+        CheckpointError: if the selected weights do not fit.
+    """
+    started = time.monotonic()
+    weights = run.selected_weights
+    digest = file_digest(weights) if weights else None
+    data = read_json(plan.results / "data.json")
+    model = build_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
+    entries = plan.entries_of(run)
+    journal = Journal(run.journal("infer"))
+    code = source_digest("inference", f"methods/{run.method}")
+    identity = value_digest([digest, [e.key for e in entries], code])
+    journal.start(
+        key=f"{run.key}/infer/{identity[:8]}", study=run.study, parent=run.key, kind="infer",
+        params={e.key: dict(e.variant_params) for e in entries},
+        tags={"weights_sha256": digest, "code": code, "data": data.get("digest")},
+    )  # fmt: skip
+    with journal:
+        records = {}
+        for number, entry in enumerate(entries):
+            state = _state(entry, digest, data, code)
+            record = _infer_entry(plan, entry, model, device, state)
+            record["weights"] = _weights_record(run, digest)
+            record["provenance"] = provenance()
+            write_json(entry.folder / "infer.json", record)
+            records[entry.key] = {
+                "infer": str(entry.folder / "infer.json"),
+                "masks_digest": record["masks_digest"],
+            }
+            name = f"{entry.variant}/{entry.benchmark}"
+            rates = {k: v for k, v in record["timing"].items() if v is not None}
+            journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
+        journal.end()
+    write_json(
+        run.folder / "inference.json",
+        {
+            "run": run.key,
+            "entries": records,
+            "weights_sha256": digest,
+            "wall_seconds": round(time.monotonic() - started, 3),
+            "provenance": provenance(),
+        },
+    )
+
+
+def _infer_entry(
+    plan: Plan, entry: Entry, model: torch.nn.Module | None, device: torch.device, state: Path
+) -> dict[str, Any]:
+    card = get_method(entry.run.method)
+    videos = benchmark_videos(entry.benchmark_params, plan.study.data)
+    masks = entry.folder / "masks"
+    known = {video.name for video in videos}
+    for stale in masks.glob("*") if masks.is_dir() else []:
+        if stale.name not in known:
+            shutil.rmtree(stale)
+
+    def new_segmenter() -> Segmenter:
+        return card.segmenter(model, **entry.variant_params)
+
+    side = entry.benchmark_params.input_short_side_px
+    todo = [video for video in videos if not _finished(state, masks, video)]
+    log.info("%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo))
+    started = time.monotonic()
+    if todo:
+        largest = max(todo, key=lambda v: len(v.starts))
+        for _ in segment_video(
+            new_segmenter, largest, device=device, short_side_px=side, frames=_WARM_UP_FRAMES
+        ):
+            pass
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for video in todo:
+        _infer_video(new_segmenter, video, masks / video.name, state, device=device, side=side)
+    times = [t for video in videos for t in _read_times(state / f"{video.name}.csv")]
+    _write_times(entry.folder / "timing.csv", times)
+    digests = {video.name: read_json(state / f"{video.name}.json")["masks"] for video in videos}
+    return {
+        "entry": entry.key,
+        "params": dict(entry.variant_params),
+        "benchmark": entry.benchmark_params.model_dump(mode="json"),
+        "timing": summarize(times),
+        "memory": memory(device),
+        "regime": "streamed",
+        "device": str(device),
+        "precision": "fp32",
+        "tf32": bool(device.type == "cuda" and torch.backends.cudnn.allow_tf32),
+        "masks_digest": value_digest(digests),
+        "wall_seconds": round(time.monotonic() - started, 3),
+        "videos_reused": len(videos) - len(todo),
+    }
+
+
+def _infer_video(
+    new_segmenter: Callable[[], Segmenter],
+    video: Video,
+    folder: Path,
+    state: Path,
+    *,
+    device: torch.device,
+    side: int | None,
+) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    times: list[FrameTime] = []
+    digests: dict[str, str] = {}
+    for result in segment_video(new_segmenter, video, device=device, short_side_px=side):
+        path = folder / f"{result.frame}.png"
+        write_labels(path, result.labels)
+        digests[result.frame] = file_digest(path)
+        times.append(result.time)
+    _write_times(state / f"{video.name}.csv", times)
+    write_json(state / f"{video.name}.json", {"masks": value_digest(digests), "frames": len(times)})
+
+
+def _finished(state: Path, masks: Path, video: Video) -> bool:
+    record = state / f"{video.name}.json"
+    folder = masks / video.name
+    if not record.is_file() or not folder.is_dir():
+        return False
+    digests = {path.stem: file_digest(path) for path in sorted(folder.glob("*.png"))}
+    return read_json(record)["masks"] == value_digest(digests)
+
+
+def _state(entry: Entry, weights: str | None, data: Mapping[str, Any], code: str) -> Path:
+    identity = [entry.key, dict(entry.variant_params), weights, data.get("digest"), code]
+    identity.append(entry.benchmark_params.model_dump(mode="json"))
+    return Path("state/infer") / value_digest(identity)
+
+
+def _weights_record(run: Run, digest: str | None) -> dict[str, Any] | None:
+    if run.selected_weights is None:
+        return None
+    selected = read_json(run.folder / "selected.json")
+    return {"path": str(run.selected_weights), "sha256": digest, "step": selected.get("step")}
+
+
+def _write_times(path: Path, times: list[FrameTime]) -> None:
+    names = [field.name for field in fields(FrameTime)]
+    lines = [",".join(names)]
+    lines += [",".join(str(v) for v in asdict(t).values()) for t in times]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _read_times(path: Path) -> list[FrameTime]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            FrameTime(
+                row["sequence"], row["frame"], row["kind"], int(row["objects"]),
+                int(row["height"]), int(row["width"]), float(row["seconds"]),
+            )
+            for row in csv.DictReader(file)
+        ]  # fmt: skip

@@ -1,0 +1,145 @@
+"""Checkpoint selection on held-out training sequences, recorded as a step of its own."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vosrepro.artifacts import atomic, file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.datasets import Video, read_annotation, training_videos
+from vosrepro.errors import ConfigError, DataError
+from vosrepro.inference.runner import segment_video
+from vosrepro.inference.weights import build_model, save_weights
+from vosrepro.journal import Journal
+from vosrepro.methods import get_method
+from vosrepro.plan import Plan, Run
+from vosrepro.provenance import provenance
+from vosrepro.scoring import score_arrays
+
+log = logging.getLogger(__name__)
+_METRICS = ("J&F-Mean", "J-Mean", "F-Mean")
+
+
+def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
+    """Write selected.safetensors, selection.csv and selected.json of a run.
+
+    Every checkpoint of the last stage segments the study's held-out training sequences with the
+    method's default variant; the best value of the study's metric wins, the later one on a tie.
+
+    Raises:
+        DataError: if a held-out sequence or imported weights are missing.
+    """
+    started = time.monotonic()
+    if run.params.weights != "trained":
+        candidates = [(0, _source_weights(run, device))]
+    else:
+        node = run.stages[-1]
+        candidates = [(step, node.weights(step)) for step in node.params.checkpoint_steps()]
+    journal = Journal(run.journal("select"))
+    selection = plan.study.selection
+    identity = value_digest([selection.model_dump(mode="json"), [str(p) for _, p in candidates]])
+    journal.start(
+        key=f"{run.key}/select/{identity[:8]}", study=run.study, parent=run.key, kind="select",
+        params=selection.model_dump(mode="json"), tags={},
+    )  # fmt: skip
+    with journal:
+        videos = held_out(plan)
+        rows = []
+        for step, path in candidates:
+            scores = _evaluate(plan, run, path, videos, device) if len(candidates) > 1 else {}
+            rows.append({"step": step, **scores})
+            journal.metrics({f"selection/{k}": v for k, v in scores.items()}, step=step)
+            log.info("%s step %d: %s", run.key, step, scores)
+        best = max(range(len(rows)), key=lambda i: (rows[i].get(selection.metric, 0.0), i))
+        _write(plan, run, rows, best, candidates[best][1], time.monotonic() - started)
+        journal.end()
+
+
+def held_out(plan: Plan) -> list[Video]:
+    """The held-out training sequences of a study.
+
+    Raises:
+        ConfigError: if the selection split names a sequence that its set lacks.
+    """
+    selection = plan.study.selection
+    videos = {v.name: v for v in training_videos(selection.set, plan.study.data)}
+    missing = [name for name in selection.sequences if name not in videos]
+    if missing:
+        raise ConfigError(
+            f"study '{plan.study.study}' selects on {', '.join(missing)}, which {selection.set} does "
+            "not have: correct selection.sequences"
+        )
+    return [videos[name] for name in selection.sequences]
+
+
+def _evaluate(
+    plan: Plan, run: Run, weights: Path, videos: list[Video], device: torch.device
+) -> dict[str, float]:
+    method = plan.methods[run.method]
+    variant = {**method.variants[method.default_variant]}
+    variant |= run.size.variants.get(method.default_variant, {})
+    card = get_method(run.method)
+    model = build_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
+    predictions, truth = {}, {}
+    for video in videos:
+        results = segment_video(lambda: card.segmenter(model, **variant), video, device=device)
+        predictions[video.name] = {result.frame: result.labels for result in results}
+        truth[video.name] = {f: read_annotation(video, f) for f in sorted(video.annotations)}
+    score = score_arrays(predictions, truth, plan.study.selection.scoring)
+    return {name: float(score.global_[name]) for name in _METRICS}
+
+
+def _source_weights(run: Run, device: torch.device) -> Path:
+    """Weights that no stage made: random ones are drawn and kept, imported ones must be there."""
+    if run.params.weights == "imported":
+        path = Path("weights") / run.method / f"{run.recipe}.safetensors"
+        if not path.is_file():
+            raise DataError(
+                f"{path} is missing: import the released checkpoint with "
+                f"`vosrepro weights import {run.method} FILE`"
+            )
+        return path
+    network = build_model(run.method, run.model, weights=None, seed=run.seed, device=device)
+    assert network is not None
+    path = run.folder / "random.safetensors"
+    save_weights(path, network.state_dict(), {"made_by": f"random initialisation, seed {run.seed}"})
+    return path
+
+
+def _write(
+    plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, seconds: float
+) -> None:
+    selection = plan.study.selection
+    columns = ("step", *_METRICS)
+    lines = [",".join((*columns, "selected", "last"))]
+    for index, row in enumerate(rows):
+        flags = (str(index == best).lower(), str(index == len(rows) - 1).lower())
+        lines.append(",".join([*(str(row.get(c, "")) for c in columns), *flags]))
+    write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
+    with atomic(run.folder / "selected.safetensors") as temporary:
+        shutil.copyfile(weights, temporary)
+    rule = f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
+    write_json(
+        run.folder / "selected.json",
+        {
+            "step": rows[best]["step"],
+            "metric": selection.metric,
+            "value": rows[best].get(selection.metric),
+            "last_step": rows[-1]["step"],
+            "last_value": rows[-1].get(selection.metric),
+            "weights": str(weights),
+            "weights_sha256": file_digest(run.folder / "selected.safetensors"),
+            "rule": rule if len(rows) > 1 else f"only one candidate ({run.params.weights} weights)",
+            "sequences": list(selection.sequences),
+            "training_digest": read_json(run.stages[-1].folder / "run.json").get("state_digest")
+            if run.stages
+            else None,
+            "wall_seconds": round(seconds, 3),
+            "provenance": provenance(),
+        },
+    )

@@ -1,0 +1,102 @@
+"""Weights files: safetensors with a few strings of metadata, read with a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vosrepro.artifacts import atomic
+from vosrepro.errors import CheckpointError
+from vosrepro.methods import get_method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save_weights(
+    path: Path | str, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a state dict atomically as safetensors."""
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(metadata or {}))
+
+
+def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"weights {path} are missing: run the training step first") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"weights {path} cannot be read ({error}): delete the file and run the step that makes it"
+        ) from error
+
+
+def build_model(
+    method: str, model: Mapping[str, Any], *, weights: Path | None, seed: int, device: torch.device
+) -> nn.Module | None:
+    """A method's network in evaluation mode, or None for a method without weights.
+
+    Args:
+        weights: a safetensors file; None draws random weights from `seed`.
+
+    Raises:
+        CheckpointError: if the weights do not fit the network, naming the first differing keys.
+    """
+    card = get_method(method)
+    if card.build is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = card.build(**model)
+    if weights is not None:
+        load_strictly(network, load_weights(weights), source=str(weights))
+    return network.to(device).eval()
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Load a state dict; every key and shape must fit.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    wanted = network.state_dict()
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in wanted]
+    shapes = [
+        f"{k} is {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    problems = []
+    for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", shapes)):
+        if names:
+            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}, ...)"[:300])
+    if problems:
+        raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called "auto", "cpu", "cuda" or "cuda:N"."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        from vosrepro.errors import DeviceError
+
+        raise DeviceError("device cuda was asked for but torch sees no GPU: use --device cpu or auto")
+    return torch.device(name)

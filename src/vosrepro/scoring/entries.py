@@ -1,0 +1,76 @@
+"""Scoring of a whole run: every entry by its benchmark's protocol, without torch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from vosrepro.artifacts import file_digest, read_json, write_json
+from vosrepro.datasets import benchmark_truth
+from vosrepro.journal import Journal
+from vosrepro.plan import Entry, Plan, Run
+from vosrepro.provenance import provenance
+from vosrepro.scoring import score_folder
+
+
+def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
+    """Write counts.parquet, scores.csv and score.json of every entry of a run, then scores.json.
+
+    Entries of a benchmark that only a server scores get a score.json without values.
+
+    Raises:
+        ProtocolError: if masks are missing or malformed, naming sequence, frame and id.
+    """
+    started = time.monotonic()
+    inference = read_json(run.folder / "inference.json")
+    journal = Journal(run.journal("score"))
+    journal.start(
+        key=f"{run.key}/score/{file_digest(run.folder / 'inference.json')[:8]}",
+        study=run.study, parent=run.key, kind="score",
+        params={e.key: e.benchmark_params.scoring for e in plan.entries_of(run)}, tags={},
+    )  # fmt: skip
+    summary: dict[str, Any] = {}
+    with journal:
+        for number, entry in enumerate(plan.entries_of(run)):
+            values = _score_entry(plan, entry, inference["entries"][entry.key], processes)
+            summary[entry.key] = values
+            name = f"{entry.variant}/{entry.benchmark}"
+            journal.metrics({f"{name}/{k}": v for k, v in (values or {}).items()}, step=number)
+        journal.end()
+    write_json(
+        run.folder / "scores.json",
+        {
+            "run": run.key,
+            "entries": summary,
+            "wall_seconds": round(time.monotonic() - started, 3),
+            "provenance": provenance(),
+        },
+    )
+
+
+def _score_entry(
+    plan: Plan, entry: Entry, inference: dict[str, Any], processes: int
+) -> dict[str, float] | None:
+    benchmark = entry.benchmark_params
+    extra = {
+        "entry": entry.key,
+        "benchmark": benchmark.benchmark,
+        "benchmark_version": benchmark.version,
+        "masks_digest": inference["masks_digest"],
+        "provenance": provenance(),
+    }
+    if benchmark.scoring is None:
+        note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
+        write_json(
+            entry.folder / "score.json", {"protocol": None, "global": None, "note": note, **extra}
+        )
+        return None
+    truth = benchmark_truth(benchmark, plan.study.data)
+    score = score_folder(
+        entry.folder / "masks", truth.folder, benchmark.scoring,
+        sequences=truth.sequences, meta=truth.meta, processes=processes,
+        cache=Path("state/truth"),
+    )  # fmt: skip
+    score.write(entry.folder, extra=extra)
+    return dict(score.global_)

@@ -1,0 +1,188 @@
+"""What the Snakefile needs to know: the plan, the parameters of each rule, and how to share few cores."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vosrepro.artifacts import value_digest, write_json
+from vosrepro.params import Study, parse
+from vosrepro.plan import Plan, Run, StageNode, load_plan
+from vosrepro.provenance import source_digest
+
+
+class Jobs:
+    """Rule parameters and inputs of one study; every value that must trigger a rerun passes through here.
+
+    Args:
+        config: Snakemake's merged configuration, i.e. the content of a params/studies/*.yaml.
+        cores: Snakemake's --cores.
+    """
+
+    def __init__(self, config: Mapping[str, Any], cores: int | None) -> None:
+        study = parse(dict(config), Study, source=f"the study '{config.get('study', '?')}'")
+        self.plan: Plan = load_plan(study)
+        self.name = study.study
+        self.file = Path("state/studies") / f"{study.study}.json"
+        self._cores = cores
+        self._write_resolved(study)
+
+    def _write_resolved(self, study: Study) -> None:
+        resolved = study.model_dump(mode="json")
+        if not self.file.is_file() or parse_json(self.file) != resolved:
+            write_json(self.file, resolved)
+
+    # ------------------------------------------------------------------ shapes of the wildcards
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """Regular expressions that admit only what the study names."""
+        runs = self.plan.runs
+        return {
+            "study": self.name,
+            "method": _either(run.method for run in runs),
+            "recipe": _either(run.recipe for run in runs),
+            "seed": r"\d+",
+            "stage": _either(node.stage for node in self.plan.stages),
+        }
+
+    def runs(self) -> list[str]:
+        """Folders of all runs."""
+        return [str(run.folder) for run in self.plan.runs]
+
+    # ------------------------------------------------------------------------------- parameters
+
+    def data(self) -> str:
+        """Digest of what the data rule depends on."""
+        return self._digest(self.plan.study.data.model_dump(mode="json"), "datasets")
+
+    def train(self, wildcards: Any) -> str:
+        """Digest of a stage's parameters (code is recorded by the job, a person raises `revision`)."""
+        return self._stage(wildcards).digest
+
+    def select(self, wildcards: Any) -> str:
+        """Digest of what selection depends on."""
+        run = self._run(wildcards)
+        value = {
+            "selection": self.plan.study.selection.model_dump(mode="json"),
+            "variant": self.plan.methods[run.method].default_variant,
+            "recipe": run.params.model_dump(mode="json"),
+        }
+        return self._digest(value, "inference", "scoring", f"methods/{run.method}")
+
+    def infer(self, wildcards: Any) -> str:
+        """Digest of what inference of one run depends on."""
+        run = self._run(wildcards)
+        value = [
+            [entry.key, entry.variant_params, _how_it_runs(entry.benchmark_params)]
+            for entry in self.plan.entries_of(run)
+        ]
+        return self._digest(value, "inference", f"methods/{run.method}")
+
+    def score(self, wildcards: Any) -> str:
+        """Digest of what scoring of one run depends on."""
+        run = self._run(wildcards)
+        value = [
+            [entry.key, entry.benchmark_params.scoring, entry.benchmark_params.version]
+            for entry in self.plan.entries_of(run)
+        ]
+        return self._digest(value, "scoring")
+
+    def report(self) -> str:
+        """Digest of what the report depends on besides the results."""
+        return self._digest(self.plan.study.model_dump(mode="json"), "reporting", "methods")
+
+    # ------------------------------------------------------------------------------------ inputs
+
+    def stage_inputs(self, wildcards: Any) -> list[str]:
+        """The record of the stage that this one starts from."""
+        parent = self._stage(wildcards).parent
+        return [str(parent.folder / "run.json")] if parent else []
+
+    def run_inputs(self, wildcards: Any) -> list[str]:
+        """The record of a recipe's last stage."""
+        run = self._run(wildcards)
+        return [str(run.stages[-1].folder / "run.json")] if run.stages else []
+
+    def weights(self, wildcards: Any) -> list[str]:
+        """The selected weights, for methods that have any."""
+        run = self._run(wildcards)
+        return [str(run.selected_weights)] if run.selected_weights else []
+
+    # --------------------------------------------------------------------------------- resources
+
+    def gpus(self, wildcards: Any) -> int:
+        """Devices of one training job."""
+        return self.plan.study.gpus_per_training
+
+    def threads(self, real: int = 1) -> int:
+        """Snakemake threads that stand for `real` cores when --cores exceeds the machine.
+
+        `--cores 8` on two cores would start eight torch processes; each job then counts as four.
+        """
+        usable = usable_cores()
+        cores = self._cores or usable
+        return max(real, math.ceil(real * cores / usable)) if cores > usable else min(real, cores)
+
+    # ----------------------------------------------------------------------------------- helpers
+
+    def _stage(self, wildcards: Any) -> StageNode:
+        return self.plan.stage(
+            wildcards.method, wildcards.recipe, wildcards.seed, wildcards.stage
+        )
+
+    def _run(self, wildcards: Any) -> Run:
+        return self.plan.run(wildcards.method, wildcards.recipe, wildcards.seed)
+
+    @staticmethod
+    def _digest(value: Any, *sources: str) -> str:
+        return value_digest([value, source_digest(*sources)])
+
+
+def start_follower(study_file: Path) -> None:
+    """Start the process that mirrors journals into MLflow while the workflow runs; never fails."""
+    log = Path("logs") / study_file.stem / "follow.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "vosrepro.cli", "track", "--study", str(study_file)]
+        command += ["--follow", "--parent-pid", str(os.getpid())]
+        with log.open("a") as file:
+            subprocess.Popen(
+                ["nice", "-n", "10", *command],
+                stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+    except OSError as error:
+        print(f"the MLflow follower did not start ({error}); the study goes on", file=sys.stderr)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parse_json(path: Path) -> Any:
+    """JSON of a file that may be half written by an older version; None if it cannot be read."""
+    from vosrepro.artifacts import read_json
+    from vosrepro.errors import DataError
+
+    try:
+        return read_json(path)
+    except DataError:
+        return None
+
+
+def _how_it_runs(benchmark: Any) -> list[Any]:
+    return [
+        benchmark.dataset, benchmark.split, benchmark.frame_source, benchmark.input_short_side_px,
+    ]  # fmt: skip
+
+
+def _either(names: Any) -> str:
+    return "|".join(sorted({name.replace(".", r"\.") for name in names}, key=len, reverse=True)) or "-"

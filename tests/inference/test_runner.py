@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vosrepro.datasets import Video
+from vosrepro.errors import DataError
+from vosrepro.inference.clock import FrameTime, summarize
+from vosrepro.inference.runner import Objects, evaluation_size, segment_video
+from vosrepro.labels import write_labels
+
+CPU = torch.device("cpu")
+
+
+class Recorder:
+    """Keeps what it is given; returns certainty for the last known labels."""
+
+    def __init__(self):
+        self.calls = []
+        self.labels = None
+
+    def init(self, frame, mask):
+        self.calls.append(("init", frame, mask))
+        self.labels = mask.long()
+
+    def step(self, frame, new=None):
+        self.calls.append(("step", frame, new))
+        if new is not None:
+            self.labels = torch.where(new > 0, new.long(), self.labels)
+        count = int(self.labels.max())
+        return torch.nn.functional.one_hot(self.labels, count + 1).permute(2, 0, 1).float()
+
+
+def make_video(folder, masks, *, frames=4, size=(20, 30), starts=None):
+    """Frames of noise with the given {frame number: label map}."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], {}
+    folder.mkdir(exist_ok=True)
+    for index in range(frames):
+        path = folder / f"{index:05d}.jpg"
+        cv2.imwrite(str(path), rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+        images.append(path)
+    for index, labels in masks.items():
+        path = folder / f"{index:05d}.png"
+        write_labels(path, labels)
+        annotations[path.stem] = path
+    if starts is None:
+        starts = {}
+        for index, labels in sorted(masks.items()):
+            for identity in np.unique(labels[labels > 0]).tolist():
+                starts.setdefault(identity, f"{index:05d}")
+    return Video("clip", tuple(images), annotations, starts)
+
+
+def square(identity, top=2, left=3, size=(20, 30)):
+    labels = np.zeros(size, np.uint8)
+    labels[top : top + 6, left : left + 6] = identity
+    return labels
+
+
+def test_ids_are_consecutive_inside_and_restored_outside(tmp_path):
+    first = square(7) + square(3, top=12)
+    recorder = Recorder()
+    results = list(segment_video(lambda: recorder, make_video(tmp_path, {0: first}), device=CPU))
+    assert sorted(np.unique(recorder.calls[0][2]).tolist()) == [0, 1, 2]
+    assert [r.frame for r in results] == ["00000", "00001", "00002", "00003"]
+    assert all(np.array_equal(r.labels, first) for r in results)
+
+
+def test_a_late_object_is_handed_over_on_its_frame_alone(tmp_path):
+    masks = {0: square(5), 2: square(5) + square(9, top=12)}
+    recorder = Recorder()
+    results = list(segment_video(lambda: recorder, make_video(tmp_path, masks), device=CPU))
+    handed = [call[2] for call in recorder.calls]
+    assert handed[1] is None
+    assert handed[3] is None
+    assert torch.unique(handed[2]).tolist() == [0, 2]
+    assert set(np.unique(results[1].labels)) == {0, 5}
+    assert set(np.unique(results[3].labels)) == {0, 5, 9}
+    assert [r.time.objects for r in results] == [1, 1, 2, 2]
+
+
+def test_frames_before_the_first_mask_are_left_out(tmp_path):
+    recorder = Recorder()
+    video = make_video(tmp_path, {2: square(1)})
+    results = list(segment_video(lambda: recorder, video, device=CPU))
+    assert [r.frame for r in results] == ["00002", "00003"]
+
+
+def test_frames_are_rgb_in_0_1_at_the_evaluation_size_and_labels_at_the_file_size(tmp_path):
+    recorder = Recorder()
+    video = make_video(tmp_path, {0: square(1)})
+    results = list(segment_video(lambda: recorder, video, device=CPU, short_side_px=40))
+    frame = recorder.calls[0][1]
+    assert frame.shape == (3, 40, 60)
+    assert frame.dtype == torch.float32
+    assert 0.2 < float(frame.mean()) < 0.8
+    assert results[1].labels.shape == (20, 30)
+    assert np.array_equal(results[0].labels, square(1))
+
+
+def test_an_empty_first_mask_names_the_file(tmp_path):
+    video = make_video(tmp_path, {0: np.zeros((20, 30), np.uint8)}, starts={1: "00000"})
+    with pytest.raises(DataError, match=r"00000\.png has no object pixel"):
+        list(segment_video(Recorder, video, device=CPU))
+
+
+def test_a_mask_of_another_size_than_its_image_is_named(tmp_path):
+    video = make_video(tmp_path, {0: square(1, size=(20, 31))})
+    with pytest.raises(DataError, match="31x20 pixels but its image is 30x20"):
+        list(segment_video(Recorder, video, device=CPU))
+
+
+def test_a_video_without_any_mask_is_named(tmp_path):
+    with pytest.raises(DataError, match="clip has no annotated first frame"):
+        list(segment_video(Recorder, make_video(tmp_path, {}), device=CPU))
+
+
+def test_an_object_that_appears_again_keeps_its_number():
+    objects = Objects()
+    objects.add(np.array([[4, 0]], np.uint8), {4})
+    assert objects.add(np.array([[4, 6]], np.uint8), {4, 6}).tolist() == [[0, 2]]
+    assert objects.ids == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "expected"),
+    [((480, 854), 480, (480, 854)), ((720, 1280), 480, (480, 853)), ((854, 480), 240, (427, 240))],
+)
+def test_evaluation_size_truncates_the_long_side(size, short, expected):
+    assert evaluation_size(*size, short) == expected
+
+
+def test_frames_per_second_follow_their_definitions():
+    times = [
+        FrameTime("a", "0", "init", 1, 4, 4, 1.0),
+        FrameTime("a", "1", "step", 1, 4, 4, 0.5),
+        FrameTime("b", "0", "init", 1, 4, 4, 0.25),
+        FrameTime("b", "1", "step", 1, 4, 4, 0.25),
+    ]
+    facts = summarize(times)
+    assert facts["fps_amortised"] == pytest.approx(4 / 2.0)
+    assert facts["fps_steady"] == pytest.approx(2 / 0.75)
+    assert facts["fps_sequence_mean"] == pytest.approx((2 / 1.5 + 2 / 0.5) / 2)
+    assert facts["init_seconds_mean"] == pytest.approx(0.625)
+    assert facts["latency_median_ms"] == pytest.approx(375)

@@ -1,0 +1,24 @@
+"""The plan of the study; all logic is in vosrepro.workflow, where it is tested."""
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from vosrepro.errors import VosreproError
+    from vosrepro.workflow import Jobs, start_follower
+except ImportError as error:
+    raise WorkflowError(f"vosrepro is not installed ({error}): run `make setup` first")
+
+try:
+    JOBS = Jobs(config, workflow.cores)
+except VosreproError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    **JOBS.wildcards,
+
+
+localrules:
+    all,
+    track,
+    report,

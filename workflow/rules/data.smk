@@ -1,0 +1,19 @@
+"""Data sets: generate or find them, verify them, write the manifest that all else depends on."""
+
+
+rule data:
+    output:
+        "results/{study}/data.json",
+    params:
+        study=JOBS.file,
+        digest=JOBS.data(),
+    log:
+        "logs/{study}/data.log",
+    benchmark:
+        "benchmarks/{study}/data.tsv"
+    threads: JOBS.threads(2)
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        "vosrepro data manifest --study {params.study} --out {output} > {log} 2>&1"

@@ -1,0 +1,28 @@
+"""Choose a checkpoint of the last stage on held-out training sequences, never on a benchmark."""
+
+
+rule select:
+    input:
+        "results/{study}/data.json",
+        JOBS.run_inputs,
+    output:
+        weights="results/{study}/{method}/{recipe}/seed{seed}/selected.safetensors",
+        table="results/{study}/{method}/{recipe}/seed{seed}/selection.csv",
+        record="results/{study}/{method}/{recipe}/seed{seed}/selected.json",
+    params:
+        study=JOBS.file,
+        digest=JOBS.select,
+    log:
+        "logs/{study}/{method}/{recipe}/seed{seed}/select.log",
+    benchmark:
+        "benchmarks/{study}/{method}/{recipe}/seed{seed}/select.tsv"
+    threads: JOBS.threads(1)
+    priority: 50
+    resources:
+        gpu=1,
+        mem_mb=4000,
+        runtime=240,
+    shell:
+        "vosrepro launch --gpus {resources.gpu} --threads {threads} --"
+        " select --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
+        " --seed {wildcards.seed} > {log} 2>&1"
