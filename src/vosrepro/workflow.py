@@ -129,6 +129,11 @@ class Jobs:
         cores = self._cores or usable
         return max(real, math.ceil(real * cores / usable)) if cores > usable else min(real, cores)
 
+    def real_threads(self, wildcards: Any, threads: int) -> int:
+        """Cores behind a rule's Snakemake threads: what torch may really use."""
+        usable = usable_cores()
+        return max(1, threads * usable // max(usable, self._cores or usable))
+
     # ----------------------------------------------------------------------------------- helpers
 
     def _stage(self, wildcards: Any) -> StageNode:

@@ -4,9 +4,6 @@
 rule data:
     output:
         "results/{study}/data.json",
-    params:
-        study=JOBS.file,
-        digest=JOBS.data(),
     log:
         "logs/{study}/data.log",
     benchmark:
@@ -15,5 +12,8 @@ rule data:
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        study=JOBS.file,
+        digest=JOBS.data(),
     shell:
         "vosrepro data manifest --study {params.study} --out {output} > {log} 2>&1"

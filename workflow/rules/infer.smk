@@ -11,20 +11,21 @@ rule infer:
         JOBS.weights,
     output:
         "results/{study}/{method}/{recipe}/seed{seed}/inference.json",
-    params:
-        study=JOBS.file,
-        digest=JOBS.infer,
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/infer.log",
     benchmark:
         "benchmarks/{study}/{method}/{recipe}/seed{seed}/infer.tsv"
-    threads: JOBS.threads(1)
     retries: 1
+    threads: JOBS.threads(1)
     resources:
+        torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         gpu=1,
         mem_mb=4000,
         runtime=720,
+    params:
+        study=JOBS.file,
+        digest=JOBS.infer,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {threads} --"
+        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
         " infer --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} > {log} 2>&1"

@@ -6,13 +6,13 @@ rule track:
         expand("{run}/scores.json", run=JOBS.runs()),
     output:
         f"results/{JOBS.name}/mlflow.json",
-    params:
-        study=JOBS.file,
     log:
         f"logs/{JOBS.name}/track.log",
     resources:
         mem_mb=1000,
         runtime=30,
+    params:
+        study=JOBS.file,
     shell:
         "vosrepro track --study {params.study} --complete --out {output} > {log} 2>&1"
 
@@ -26,13 +26,13 @@ rule report:
     output:
         page="reports/all.html",
         metrics=f"results/{JOBS.name}/metrics.json",
-    params:
-        study=JOBS.file,
-        digest=JOBS.report(),
     log:
         f"logs/{JOBS.name}/report.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        study=JOBS.file,
+        digest=JOBS.report(),
     shell:
         "vosrepro report --study {params.study} > {log} 2>&1"

@@ -9,20 +9,21 @@ rule select:
         weights="results/{study}/{method}/{recipe}/seed{seed}/selected.safetensors",
         table="results/{study}/{method}/{recipe}/seed{seed}/selection.csv",
         record="results/{study}/{method}/{recipe}/seed{seed}/selected.json",
-    params:
-        study=JOBS.file,
-        digest=JOBS.select,
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/select.log",
     benchmark:
         "benchmarks/{study}/{method}/{recipe}/seed{seed}/select.tsv"
-    threads: JOBS.threads(1)
     priority: 50
+    threads: JOBS.threads(1)
     resources:
+        torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         gpu=1,
         mem_mb=4000,
         runtime=240,
+    params:
+        study=JOBS.file,
+        digest=JOBS.select,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {threads} --"
+        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
         " select --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} > {log} 2>&1"

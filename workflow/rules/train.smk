@@ -8,21 +8,22 @@ rule train:
     output:
         "results/{study}/{method}/{recipe}/seed{seed}/{stage}/run.json",
         "results/{study}/{method}/{recipe}/seed{seed}/{stage}/metrics.jsonl",
-    params:
-        study=JOBS.file,
-        digest=JOBS.train,
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/train-{stage}.log",
     benchmark:
         "benchmarks/{study}/{method}/{recipe}/seed{seed}/train-{stage}.tsv"
-    threads: JOBS.threads(1)
-    priority: 100 # the chain of stages is the longest path of the DAG
+    priority: 100  # the chain of stages is the longest path of the DAG
     retries: 1
+    threads: JOBS.threads(1)
     resources:
+        torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         gpu=JOBS.gpus,
         mem_mb=4000,
         runtime=2880,
+    params:
+        study=JOBS.file,
+        digest=JOBS.train,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {threads} --"
+        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
         " train --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} --stage {wildcards.stage} > {log} 2>&1"

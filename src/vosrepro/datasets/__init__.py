@@ -1,1 +1,27 @@
+"""Data sets: loaders, verification, generated data. Usual folders: `vosrepro.datasets.folders.SOURCES`."""
 
+from __future__ import annotations
+
+from vosrepro.datasets.catalog import (
+    benchmark_truth,
+    benchmark_videos,
+    static_images,
+    training_videos,
+)
+from vosrepro.datasets.generated import generate
+from vosrepro.datasets.verification import verify
+from vosrepro.datasets.video import StaticImage, Truth, Video, read_annotation, read_frame
+
+__all__ = [
+    "StaticImage",
+    "Truth",
+    "Video",
+    "benchmark_truth",
+    "benchmark_videos",
+    "generate",
+    "read_annotation",
+    "read_frame",
+    "static_images",
+    "training_videos",
+    "verify",
+]

@@ -1,0 +1,203 @@
+"""What a data set should consist of: every file that the loaders would ask for, and what is missing.
+
+A *part* is the piece of a data set that one benchmark or one training set needs, so that a person who
+only has the validation half of DAVIS can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from vosrepro.datasets import davis, static, youtube
+from vosrepro.datasets.folders import set_folder
+from vosrepro.datasets.video import IMAGES, list_videos, read_list
+from vosrepro.errors import DataError
+from vosrepro.params import DataParams
+
+_SHOWN = 5
+
+
+@dataclass
+class Inventory:
+    """The files of a part.
+
+    Attributes:
+        folder: the data set's folder.
+        binary: whether every non-zero label is the object (DAVIS 2016).
+        videos: videos, or static images.
+        pairs: image with its mask, where it should have one; grouped by video.
+        first_masks: masks that must show an object.
+        others: lists and meta data.
+        defects: sentences on what is missing.
+    """
+
+    folder: Path
+    binary: bool = False
+    videos: int = 0
+    pairs: list[tuple[Path, Path | None]] = field(default_factory=list)
+    first_masks: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    defects: list[str] = field(default_factory=list)
+
+    def files(self) -> list[Path]:
+        """Every file once, sorted."""
+        masks = (mask for _, mask in self.pairs if mask is not None)
+        return sorted(
+            {*(image for image, _ in self.pairs), *masks, *self.first_masks, *self.others}
+        )
+
+
+def take_inventory(part: str, data: DataParams) -> Inventory:
+    """The files of a part (a key of `PARTS`).
+
+    Raises:
+        DataError: if its folder or its list is missing.
+    """
+    return PARTS[part](data)
+
+
+def defect_list(defects: Iterable[str]) -> str:
+    """The first few sentences, and how many there are beside."""
+    every = list(defects)
+    more = f"; and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return "; ".join(every[:_SHOWN]) + more
+
+
+def _davis(data: DataParams, *, dataset: str, split: str) -> Inventory:
+    folder = set_folder(dataset, data)
+    listed = davis.list_file(dataset, split, data)
+    found = Inventory(folder, binary=dataset == "davis2016", others=[listed])
+    for name in davis.sequences(dataset, split, data):
+        images = folder / "JPEGImages" / davis.RESOLUTION / name
+        masks = folder / "Annotations" / davis.RESOLUTION / name
+        only_first = dataset == "davis2017-testdev"
+        first = _video(found, images, masks, needed="first" if only_first else "all")
+        if first is not None and split != "train":
+            found.first_masks.append(first)
+    if dataset == "davis2016" and listed.parent.name == davis.RESOLUTION:
+        for path in (p for line in read_list(listed) for p in line.split() if "/" in p):
+            file = folder / path.strip("/")
+            if not file.is_file() and file.parent.is_dir():
+                found.defects.append(f"{file} is missing, but {listed} names it")
+    return found
+
+
+def _bl30k(data: DataParams) -> Inventory:
+    folder = set_folder("bl30k", data)
+    found = Inventory(folder)
+    for name in list_videos(folder / "JPEGImages"):
+        _video(found, folder / "JPEGImages" / name, folder / "Annotations" / name, needed="all")
+    return found
+
+
+def _youtube_train(data: DataParams, *, only_jjval: bool) -> Inventory:
+    folder, root = youtube.train_folder(data), set_folder("ytvos", data)
+    if only_jjval:
+        folder = root / "train"  # scored at its own size
+    meta = root / "train" / "meta.json"
+    found = Inventory(root, others=[meta])
+    videos = youtube.read_meta(meta)
+    listed = youtube.jjval_list(data)
+    if only_jjval or listed.is_file():
+        found.others.append(listed)
+    names = read_list(listed) if only_jjval else list_videos(folder / "JPEGImages")
+    for name in names:
+        images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
+        _video(found, images, masks, needed="some")
+        if name not in videos:
+            found.defects.append(f"{meta} does not know the video {name}")
+            continue
+        for label, facts in videos[name]["objects"].items():
+            absent = [f for f in facts["frames"] if not (masks / f"{f}.png").is_file()]
+            if absent:
+                found.defects.append(
+                    f"{masks / absent[0]}.png is missing, but {meta} says that it shows object {label}"
+                )
+    return found
+
+
+def _youtube_run(data: DataParams, *, split: str, frame_source: str) -> Inventory:
+    """What a run on "valid" or "jjval" reads: frames, and masks where objects begin."""
+    root = set_folder("ytvos", data)
+    archive = root / ("train" if split == "jjval" else "valid")
+    found = Inventory(root, others=[archive / "meta.json"])
+    if split == "jjval":
+        found.others.append(youtube.jjval_list(data))
+    try:
+        videos = youtube.benchmark(split, frame_source, data)
+    except DataError as error:
+        found.defects.append(str(error))
+        return found
+    for video in videos:
+        starts = set(video.starts.values())
+        given = {f: video.annotations[f] for f in starts}
+        found.pairs += [(path, given.get(path.stem)) for path in video.frames]
+        found.first_masks += given.values()
+        found.videos += 1
+    return found
+
+
+def _static(data: DataParams) -> Inventory:
+    folder = set_folder("static", data)
+    images = {image.name: image for image in static.images(data)}
+    found = Inventory(folder, videos=len(images))
+    found.pairs = [(image.image, image.mask) for image in images.values()]
+    return found
+
+
+def _video(found: Inventory, images: Path, masks: Path, *, needed: str) -> Path | None:
+    """Add a video and its defects; returns its first mask.
+
+    Args:
+        found: the inventory to add to.
+        images: folder of the frames.
+        masks: folder of the masks.
+        needed: which frames must have a mask: "all", "first", or "some" (each mask has a frame).
+    """
+    frames = _sorted_files(images, IMAGES)
+    labels = {p.stem: p for p in _sorted_files(masks, (".png",))}
+    if not frames:
+        found.defects.append(f"{images} is missing or has no JPEG")
+        return None
+    if not labels:
+        found.defects.append(f"{masks} is missing or has no PNG")
+        return None
+    found.videos += 1
+    found.pairs += [(path, labels.get(path.stem)) for path in frames]
+    names = [path.stem for path in frames]
+    wanted = {"all": names, "first": names[:1], "some": []}[needed]
+    absent = [name for name in wanted if name not in labels]
+    if absent:
+        count = f" ({len(absent)} such frames)" if len(absent) > 1 else ""
+        found.defects.append(f"{masks / absent[0]}.png is missing, but its frame is there{count}")
+    alone = sorted(set(labels) - set(names))
+    if alone:
+        found.defects.append(f"{images / alone[0]}.jpg is missing, but its mask is there")
+    return labels[min(labels)]
+
+
+def _sorted_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
+    return sorted(p for p in visible if p.suffix.lower() in endings)
+
+
+#: Part -> how to list it.
+PARTS: dict[str, Callable[[DataParams], Inventory]] = {
+    "davis16-train": partial(_davis, dataset="davis2016", split="train"),
+    "davis16-val": partial(_davis, dataset="davis2016", split="val"),
+    "davis17-train": partial(_davis, dataset="davis2017", split="train"),
+    "davis17-val": partial(_davis, dataset="davis2017", split="val"),
+    "davis17-testdev": partial(_davis, dataset="davis2017-testdev", split="test-dev"),
+    "ytvos-train": partial(_youtube_train, only_jjval=False),
+    "ytvos-jjval": partial(_youtube_train, only_jjval=True),
+    "ytvos-jjval-all": partial(_youtube_run, split="jjval", frame_source="all"),
+    "ytvos-valid": partial(_youtube_run, split="valid", frame_source="annotated"),
+    "ytvos-valid-all": partial(_youtube_run, split="valid", frame_source="all"),
+    "static": _static,
+    "bl30k": _bl30k,
+}

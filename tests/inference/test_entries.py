@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toy_study import make_davis17, write_manifest, write_study
+from vosrepro.artifacts import read_json
+from vosrepro.errors import VosreproError
+from vosrepro.inference.entries import infer_run
+from vosrepro.journal import read_events
+from vosrepro.labels import read_labels, write_labels
+from vosrepro.plan import load_plan
+from vosrepro.scoring.entries import score_run
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def plan(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params").symlink_to(root / "params")
+    make_davis17(tmp_path / "data")
+    write_manifest()
+    entry = {"method": "copy", "recipes": ["none"], "variants": ["default"]}
+    return load_plan(write_study(tmp_path, [entry | {"benchmarks": ["davis17-val"]}]))
+
+
+def inferred(plan):
+    run = plan.runs[0]
+    infer_run(plan, run, device=CPU)
+    return run, plan.entries[0].folder
+
+
+def test_an_entry_has_masks_times_and_a_record(plan):
+    run, folder = inferred(plan)
+    assert sorted(p.name for p in (folder / "masks").iterdir()) == ["val-00", "val-01"]
+    assert len(list((folder / "masks/val-00").glob("*.png"))) == 6
+    record = read_json(folder / "infer.json")
+    assert record["timing"]["frames"] == 12
+    assert record["provenance"]["git"]["commit"]
+    assert len((folder / "timing.csv").read_text().splitlines()) == 13
+    assert read_json(run.folder / "inference.json")["entries"][plan.entries[0].key]
+
+
+def test_a_second_run_reuses_every_video_and_a_lost_one_is_made_again(plan):
+    run, folder = inferred(plan)
+    before = (folder / "masks/val-00/00003.png").stat().st_mtime_ns
+    (folder / "masks/val-01/00003.png").unlink()
+    infer_run(plan, run, device=CPU)
+    assert read_json(folder / "infer.json")["videos_reused"] == 1
+    assert (folder / "masks/val-00/00003.png").stat().st_mtime_ns == before
+    assert (folder / "masks/val-01/00003.png").is_file()
+
+
+def test_masks_of_videos_that_are_no_longer_asked_for_are_removed(plan):
+    run, folder = inferred(plan)
+    stale = folder / "masks/old-video/00000.png"
+    write_labels(stale, read_labels(folder / "masks/val-00/00000.png"))
+    infer_run(plan, run, device=CPU)
+    assert not stale.exists()
+
+
+def test_scores_of_the_copied_first_mask_fall_with_the_motion(plan):
+    run, folder = inferred(plan)
+    score_run(plan, run)
+    values = read_json(folder / "score.json")["global"]
+    # Each 16 px wide square moved by 2 f px in frame f = 1..4: J = (16 - 2f) / (16 + 2f).
+    expected = sum((16 - 2 * f) / (16 + 2 * f) for f in range(1, 5)) / 4
+    assert values["J-Mean"] == pytest.approx(expected, abs=1e-12)
+    assert values["J-Decay"] > 0
+    assert read_json(run.folder / "scores.json")["entries"][plan.entries[0].key] == values
+    assert read_events(run.journal("score"))[-1]["status"] == "FINISHED"
+
+
+def test_a_missing_mask_names_sequence_and_frame(plan):
+    run, folder = inferred(plan)
+    (folder / "masks/val-01/00002.png").unlink()
+    with pytest.raises(VosreproError, match=r"val-01.*00002"):
+        score_run(plan, run)
+    assert read_events(run.journal("score"))[-1]["status"] == "FAILED"

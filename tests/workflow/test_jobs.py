@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from vosrepro import workflow
+from vosrepro.errors import ConfigError
+from vosrepro.workflow import Jobs
+
+
+@pytest.fixture
+def config(root):
+    return yaml.safe_load((root / "params/studies/mini.yaml").read_text())
+
+
+@pytest.fixture
+def jobs(root, config, tmp_path, monkeypatch):
+    (tmp_path / "params").symlink_to(root / "params")
+    monkeypatch.chdir(tmp_path)
+    return Jobs(config, 8)
+
+
+def names(**fields):
+    return SimpleNamespace(**({"method": "stm", "recipe": "s012", "seed": "0"} | fields))
+
+
+def test_a_study_file_is_resolved_once_and_left_alone_when_equal(jobs, config):
+    before = jobs.file.stat().st_mtime_ns
+    assert Jobs(config, 2).file.stat().st_mtime_ns == before
+    Jobs(config | {"title": "other"}, 2)
+    assert jobs.file.stat().st_mtime_ns != before
+
+
+def test_a_misspelt_key_in_the_configuration_is_explained(config, in_root):
+    with pytest.raises(ConfigError, match="did you mean 'seeds'"):
+        Jobs({**config, "seedz": [1]}, 1)
+
+
+def test_a_stage_depends_on_the_stage_before_it(jobs):
+    stages = {n.stage: n for n in jobs.plan.run("stm", "s012", 0).stages}
+    assert jobs.stage_inputs(names(recipe=stages["s0"].recipe, stage="s0")) == []
+    assert jobs.stage_inputs(names(stage="s2")) == [str(stages["s1"].folder / "run.json")]
+
+
+def test_changing_a_variant_reruns_inference_but_not_training(jobs, config):
+    other = Jobs(config, 8)
+    entry = next(e for e in other.plan.entries if e.key.startswith("stm/s012"))
+    before = (jobs.train(names(stage="s2")), jobs.infer(names()))
+    entry.variant_params["top_k"] = 7  # pyright: ignore[reportIndexIssue]
+    assert other.train(names(stage="s2")) == before[0]
+    assert other.infer(names()) != before[1]
+
+
+def test_a_method_without_weights_needs_no_selection(jobs):
+    assert jobs.weights(names(method="copy", recipe="none")) == []
+    assert jobs.weights(names())[0].endswith("stm/s012/seed0/selected.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("usable", "cores", "expected"), [(2, 8, 4), (2, 2, 1), (8, 8, 1), (16, 8, 1), (3, 8, 3)]
+)
+def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(
+    jobs, monkeypatch, usable, cores, expected
+):
+    monkeypatch.setattr(workflow, "usable_cores", lambda: usable)
+    jobs._cores = cores
+    assert jobs.threads(1) == expected
+    assert cores // jobs.threads(1) <= max(usable, cores if cores <= usable else 0)
