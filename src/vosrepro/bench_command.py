@@ -1,8 +1,8 @@
 """Measure speed and memory; every figure is meant to be rerun by anyone.
 
-  vosrepro bench score   the scorer against other scorers, side by side
-  vosrepro bench infer   frames per second, latency and memory of a method
-  vosrepro bench train   samples per second of loader, step and both
+vosrepro bench score   the scorer against other scorers, side by side
+vosrepro bench infer   frames per second, latency and memory of a method
+vosrepro bench train   samples per second of loader, step and both
 """
 
 from __future__ import annotations

@@ -77,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if not logging.getLogger().handlers:
         logging.basicConfig(
-            level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+            level=logging.INFO,
+            stream=sys.stderr,
+            format="%(asctime)s %(message)s",
+            datefmt="%H:%M:%S",
         )
     try:
         return _dispatch(arguments)

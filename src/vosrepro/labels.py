@@ -26,7 +26,9 @@ def palette() -> bytes:
     colors = np.zeros((256, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            colors[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+            colors[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
     return colors.tobytes()
 
 

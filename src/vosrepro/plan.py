@@ -85,7 +85,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """"method/recipe/seed<k>"."""
+        """Name of the run: method/recipe/seed<k>."""
         return f"{self.method}/{self.recipe}/seed{self.seed}"
 
     @property
@@ -120,7 +120,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """"method/recipe/seed<k>/variant/benchmark"."""
+        """Name of the entry: method/recipe/seed<k>/variant/benchmark."""
         return f"{self.run.key}/{self.variant}/{self.benchmark}"
 
     @property
@@ -188,7 +188,9 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
         method = methods.setdefault(group.method, load_method(group.method, root=root))
         size = pick(method.sizes, study.size, what="size", where=f"method '{group.method}'")
         for recipe_name in group.recipes:
-            recipe = pick(size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}")
+            recipe = pick(
+                size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}"
+            )
             for seed in group.seeds or study.seeds:
                 run = _run(study, group.method, recipe_name, recipe, size, seed, owners)
                 run = runs.setdefault(run.key, run)

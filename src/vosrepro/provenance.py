@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parent
-_LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python", "pandas", "snakemake", "mlflow", "dvc")
+_LIBRARIES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python",
+    "pandas",
+    "snakemake",
+    "mlflow",
+    "dvc",
+)
 
 
 def provenance() -> dict[str, Any]:
@@ -53,7 +62,9 @@ def hardware() -> dict[str, Any]:
     """Processor, usable cores and, when torch is already loaded, the accelerator's name."""
     facts: dict[str, Any] = {
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "machine": platform.machine(),
         "gpu": None,
     }

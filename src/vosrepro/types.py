@@ -73,6 +73,8 @@ class Method:
         parity: `parity(arrays) -> list[ParityRow]`: runs our code on key-seeded weights against a
             fixture of upstream's outputs; arrays as loaded from the .npz.
         multi_object: whether one model call handles several objects.
+        prepare: `prepare(model, precision=...) -> model`: a copy for inference only, with the same
+            outputs up to rounding, but faster (e.g. folded normalization, half precision).
     """
 
     name: str
@@ -85,6 +87,7 @@ class Method:
     convert: Callable[[Mapping[str, Any]], dict[str, torch.Tensor]] | None = None
     parity: Callable[[Mapping[str, Any]], list[ParityRow]] | None = None
     multi_object: bool = True
+    prepare: Callable[..., nn.Module] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

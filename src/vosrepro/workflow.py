@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vosrepro.artifacts import value_digest, write_json
+from vosrepro.artifacts import file_digest, value_digest, write_json
 from vosrepro.params import Study, parse
 from vosrepro.plan import Plan, Run, StageNode, load_plan
 from vosrepro.provenance import source_digest
@@ -95,7 +95,11 @@ class Jobs:
 
     def report(self) -> str:
         """Digest of what the report depends on besides the results."""
-        return self._digest(self.plan.study.model_dump(mode="json"), "reporting", "methods")
+        package = Path(__file__).parent
+        pages = [*package.glob("reporting/templates/**/*"), *package.glob("methods/*/README.md")]
+        pages += [Path("params/published_sequences.csv"), Path(self.plan.study.expected or "-")]
+        texts = {path.name: file_digest(path) for path in sorted(pages) if path.is_file()}
+        return self._digest([self.plan.study.model_dump(mode="json"), texts], "reporting")
 
     # ------------------------------------------------------------------------------------ inputs
 
@@ -137,9 +141,7 @@ class Jobs:
     # ----------------------------------------------------------------------------------- helpers
 
     def _stage(self, wildcards: Any) -> StageNode:
-        return self.plan.stage(
-            wildcards.method, wildcards.recipe, wildcards.seed, wildcards.stage
-        )
+        return self.plan.stage(wildcards.method, wildcards.recipe, wildcards.seed, wildcards.stage)
 
     def _run(self, wildcards: Any) -> Run:
         return self.plan.run(wildcards.method, wildcards.recipe, wildcards.seed)
@@ -190,4 +192,6 @@ def _how_it_runs(benchmark: Any) -> list[Any]:
 
 
 def _either(names: Any) -> str:
-    return "|".join(sorted({name.replace(".", r"\.") for name in names}, key=len, reverse=True)) or "-"
+    return (
+        "|".join(sorted({name.replace(".", r"\.") for name in names}, key=len, reverse=True)) or "-"
+    )

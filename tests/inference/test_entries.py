@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from toy_study import make_davis17, write_manifest, write_study
+
 from vosrepro.artifacts import read_json
 from vosrepro.errors import VosreproError
 from vosrepro.inference.entries import infer_run

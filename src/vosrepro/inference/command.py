@@ -12,7 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of torch (default: its own choice)"
+    )
 
 
 def infer(args: argparse.Namespace) -> int:
@@ -33,7 +35,7 @@ def select(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(args: argparse.Namespace):  # noqa: ANN202 - three values of the layers above
+def _prepare(args: argparse.Namespace):
     import torch
 
     from vosrepro.inference.weights import pick_device

@@ -100,7 +100,9 @@ def _infer_entry(
 
     side = entry.benchmark_params.input_short_side_px
     todo = [video for video in videos if not _finished(state, masks, video)]
-    log.info("%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo))
+    log.info(
+        "%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo)
+    )
     started = time.monotonic()
     if todo:
         largest = max(todo, key=lambda v: len(v.starts))

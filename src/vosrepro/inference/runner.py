@@ -164,7 +164,9 @@ def _advance(
     if size != (height, width):
         frame = F.interpolate(frame[None], size, mode="bicubic", align_corners=False)[0]
         if mask is not None:
-            small = F.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].to(torch.uint8)
+            small = F.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].to(
+                torch.uint8
+            )
     if first:
         assert mask is not None and small is not None
         segmenter.init(frame, small)

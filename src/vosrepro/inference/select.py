@@ -123,7 +123,9 @@ def _write(
     write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
     with atomic(run.folder / "selected.safetensors") as temporary:
         shutil.copyfile(weights, temporary)
-    rule = f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
+    rule = (
+        f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
+    )
     write_json(
         run.folder / "selected.json",
         {

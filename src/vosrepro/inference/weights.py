@@ -60,9 +60,12 @@ def build_model(
     card = get_method(method)
     if card.build is None:
         return None
+    arguments = dict(model)
+    if weights is not None:
+        arguments.pop("encoder_weights", None)  # they would be read only to be overwritten
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = card.build(**model)
+        network = card.build(**arguments)
     if weights is not None:
         load_strictly(network, load_weights(weights), source=str(weights))
     return network.to(device).eval()
@@ -98,5 +101,7 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         from vosrepro.errors import DeviceError
 
-        raise DeviceError("device cuda was asked for but torch sees no GPU: use --device cpu or auto")
+        raise DeviceError(
+            "device cuda was asked for but torch sees no GPU: use --device cpu or auto"
+        )
     return torch.device(name)

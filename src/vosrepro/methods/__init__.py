@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, str] = {
     "copy": "vosrepro.methods.copy:METHOD",
     "flow": "vosrepro.methods.flow:METHOD",
+    "pml": "vosrepro.methods.pml:METHOD",
     "stm": "vosrepro.methods.stm:METHOD",
+    "frtm": "vosrepro.methods.frtm:METHOD",
+    "mtmfi": "vosrepro.methods.mtmfi:METHOD",
+    "gfrtm": "vosrepro.methods.gfrtm:METHOD",
 }
 
 

@@ -1,1 +1,7 @@
+"""The report: HTML pages, metrics.json and CSV files, rendered from files only."""
 
+from __future__ import annotations
+
+from vosrepro.reporting.pages import load_table, metrics, render
+
+__all__ = ["load_table", "metrics", "render"]

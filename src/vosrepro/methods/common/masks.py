@@ -1,0 +1,58 @@
+"""Label maps as one-hot masks, and the checks that every segmenter makes on what it is given."""
+
+from __future__ import annotations
+
+import torch
+
+from vosrepro.errors import DataError
+
+
+def one_hot(labels: torch.Tensor, ids: range) -> torch.Tensor:
+    """float32 (len(ids), H, W): 1 where the label map (H, W) equals the id."""
+    wanted = torch.arange(ids.start, ids.stop, device=labels.device)
+    return (labels[None].long() == wanted[:, None, None]).float()
+
+
+def first_objects(frame: torch.Tensor, mask: torch.Tensor) -> int:
+    """Number of objects of the first mask: its largest id.
+
+    An id below the largest may have no pixel (resizing can swallow a tiny object); it is an object that
+    is not seen.
+
+    Raises:
+        DataError: if frame and mask differ in size, or the mask is empty.
+    """
+    _check_size(frame, mask)
+    objects = int(mask.max())
+    if objects == 0:
+        raise DataError("the first mask is empty: it must label at least one object")
+    return objects
+
+
+def late_objects(frame: torch.Tensor, new: torch.Tensor, *, present: int) -> int:
+    """Number of objects after those of `new` joined the `present` ones (an all-zero `new` adds none).
+
+    Raises:
+        DataError: if frame and mask differ in size or `new` labels an object that is already present.
+    """
+    _check_size(frame, new)
+    ids = [int(i) for i in torch.unique(new) if i != 0]
+    again = [i for i in ids if i <= present]
+    if again:
+        raise DataError(
+            f"the mask of new objects labels {again[:8]}, but the objects 1..{present} are present "
+            f"already: number new objects from {present + 1}"
+        )
+    return max(ids, default=present)
+
+
+def _check_size(frame: torch.Tensor, mask: torch.Tensor) -> None:
+    if frame.shape[-2:] != mask.shape[-2:]:
+        raise DataError(
+            f"the mask has {_size(mask)} pixels and the frame {_size(frame)} (height x width): "
+            "give both at one size"
+        )
+
+
+def _size(x: torch.Tensor) -> str:
+    return f"{x.shape[-2]} x {x.shape[-1]}"

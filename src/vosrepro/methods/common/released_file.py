@@ -1,0 +1,113 @@
+"""Reading released checkpoint files without ever running what is inside of them.
+
+A torch file is a pickle, and a pickle is a program. torch's own restricted reader knows tensors and plain
+containers only; files of research code often also hold objects of their own classes (loss meters, option
+lists). Each such name is found by looking at the file's opcodes, without interpreting them, and then
+stands for an inert class, so that the restricted reader can go on and the tensors come out.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vosrepro.errors import CheckpointError
+
+_ORDERED = "collections.OrderedDict"
+_LEGACY_PICKLES = 4  # magic number, protocol version, system facts, the object
+_STRINGS = {
+    "SHORT_BINUNICODE",
+    "BINUNICODE",
+    "UNICODE",
+    "BINUNICODE8",
+    "SHORT_BINSTRING",
+    "BINSTRING",
+}
+
+
+class Released(NamedTuple):
+    """A released file.
+
+    Attributes:
+        content: what it holds.
+        foreign: names of the classes that were replaced by inert ones.
+    """
+
+    content: Any
+    foreign: tuple[str, ...]
+
+
+def read_released(path: Path | str) -> Released:
+    """Read a checkpoint that may hold objects of unknown classes.
+
+    Raises:
+        CheckpointError: if the file is missing, is not a torch file, or cannot be read safely.
+    """
+    path = Path(path)
+    try:
+        names = sorted(_globals(path))
+        foreign = [n for n in names if not n.startswith("torch.") and n != _ORDERED]
+        replaced = [(_stand_in(name), name) for name in foreign]
+        with torch.serialization.safe_globals(list(replaced)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except Exception as error:
+        reason = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())[:160]
+        raise CheckpointError(
+            f"{path} cannot be read as a torch checkpoint ({reason}): download it again; a file of a few "
+            "kilobytes is usually a web page"
+        ) from error
+    return Released(content, tuple(name for _, name in replaced))
+
+
+class _Inert:
+    """Takes the place of an object whose class we do not have; remembers nothing, does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """Takes the place of `defaultdict`, whose items torch's reader refuses to set."""
+    return {}
+
+
+def _stand_in(name: str) -> Callable[..., Any]:
+    if name == "collections.defaultdict":
+        return _plain_dict
+    return type(name.rpartition(".")[2], (_Inert,), {})
+
+
+def _globals(path: Path) -> set[str]:
+    """Names of everything importable that the file's pickles refer to; nothing is interpreted."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inner = [n for n in archive.namelist() if n.endswith("data.pkl")]
+            return set().union(*(_names(archive.read(n)) for n in inner))
+    found: set[str] = set()
+    with path.open("rb") as file:
+        for _ in range(_LEGACY_PICKLES):
+            found |= _names(file)
+    return found
+
+
+def _names(stream: Any) -> set[str]:
+    found: set[str] = set()
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in _STRINGS:
+            strings.append(str(argument))
+        elif opcode.name == "GLOBAL":
+            found.add(str(argument).replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
+            found.add(f"{strings[-2]}.{strings[-1]}")
+    return found

@@ -1,0 +1,10 @@
+"""`copy`: repeat the first mask of every object for ever. The floor of every table."""
+
+from vosrepro.methods.copy.segmenter import CopySegmenter
+from vosrepro.types import Method
+
+METHOD = Method(
+    name="copy",
+    summary="Repeats the first mask of each object in all later frames.",
+    segmenter=CopySegmenter,
+)

@@ -1,0 +1,15 @@
+"""`flow`: carry the masks along dense optical flow. The floor that knows about motion."""
+
+from vosrepro.methods.flow.segmenter import FlowSegmenter
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="flow",
+    summary="Warps the previous masks with dense optical flow (DIS) from frame to frame.",
+    segmenter=FlowSegmenter,
+    paper=Paper(
+        title="Fast Optical Flow using Dense Inverse Search",
+        venue="ECCV 2016",
+        url="https://arxiv.org/abs/1603.03590",
+    ),
+)

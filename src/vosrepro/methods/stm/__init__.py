@@ -1,0 +1,28 @@
+"""`stm`: space-time memory network, as improved by MiVOS' Mask-Propagation."""
+
+from vosrepro.methods.stm.build import build
+from vosrepro.methods.stm.convert import convert
+from vosrepro.methods.stm.parity import parity
+from vosrepro.methods.stm.prepare import prepare
+from vosrepro.methods.stm.segmenter import STMSegmenter
+from vosrepro.methods.stm.train import train_step
+from vosrepro.methods.stm.transfer import transfer
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="stm",
+    summary="Matches each frame to a memory of earlier frames and their masks, pixel by pixel.",
+    segmenter=STMSegmenter,
+    paper=Paper(
+        title="Modular Interactive Video Object Segmentation (propagation network)",
+        venue="CVPR 2021",
+        url="https://arxiv.org/abs/2103.07941",
+        code="hkchengrex/Mask-Propagation",
+    ),
+    build=build,
+    train_step=train_step,
+    transfer=transfer,
+    convert=convert,
+    parity=parity,
+    prepare=prepare,
+)

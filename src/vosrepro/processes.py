@@ -1,0 +1,108 @@
+"""Which processes live, and locks that the kernel releases when their holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+_CLOCK_SLACK_S = 2.0
+
+
+class Process:
+    """A process that is remembered together with its start, so that a reused id is not mistaken for it.
+
+    Args:
+        pid: its id; a process that does not exist is simply not alive.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._start = _start_ticks(pid)
+
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        return self._start is not None and _start_ticks(self.pid) == self._start
+
+
+def lived_at(pid: int, time_s: float) -> bool:
+    """Whether process `pid` of this machine lives now and had begun at a time.
+
+    Args:
+        pid: its id.
+        time_s: seconds since the epoch, e.g. when it wrote something.
+    """
+    ticks = _start_ticks(pid)
+    if ticks is None:
+        return False
+    return _boot_time_s() + ticks / os.sysconf("SC_CLK_TCK") <= time_s + _CLOCK_SLACK_S
+
+
+class Lock:
+    """A lock file that one process at a time holds; it says who, for people and for `holder`.
+
+    Args:
+        path: the file, on a file system with kernel locks; created with its folders, never removed.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; never waits."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        owner = json.dumps({"pid": os.getpid(), "host": platform.node()})
+        os.ftruncate(file, 0)
+        os.pwrite(file, owner.encode(), 0)
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def holder(self) -> dict[str, Any]:
+        """{"pid", "host"} of the last holder; empty if unknown."""
+        with contextlib.suppress(OSError, ValueError):
+            value = json.loads(self.path.read_text(encoding="utf-8"))
+            if isinstance(value, dict):
+                return value
+        return {}
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Start of a living process in clock ticks since boot; 0 where that is unknown, None if dead."""
+    if not Path("/proc/self/stat").exists():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return 0
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _boot_time_s() -> float:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        return float(next(line for line in lines if line.startswith("btime")).split()[1])
+    return 0.0

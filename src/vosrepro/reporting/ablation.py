@@ -1,0 +1,67 @@
+"""The compact table of a method's recipes and variants: headline scores and differences to one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vosrepro.params import BenchmarkParams
+from vosrepro.reporting.comparisons import primary_row
+from vosrepro.reporting.table import Row, Table
+
+
+@dataclass(frozen=True)
+class AblationCell:
+    """Mean over seeds, and its difference to the marked row, in points."""
+
+    mean: float | None
+    delta: float | None
+
+
+@dataclass(frozen=True)
+class AblationLine:
+    """One recipe / variant; a cell is None where the study has no such entry."""
+
+    recipe: str
+    variant: str
+    title: str
+    primary: bool
+    cells: tuple[AblationCell | None, ...]
+    train_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Lines over the benchmarks of a method."""
+
+    benchmarks: tuple[BenchmarkParams, ...]
+    lines: tuple[AblationLine, ...]
+
+
+def ablation(table: Table, method: str) -> Ablation:
+    """Recipes × variants of a method over its benchmarks."""
+    rows = table.of(method)
+    benchmarks = tuple(
+        b for name, b in table.plan.benchmarks.items() if any(r.benchmark is b for r in rows)
+    )
+    main = {b.benchmark: primary_row(table, method, b.benchmark) for b in benchmarks}
+    first = next(iter(main.values()), None)
+    lines = []
+    for recipe, variant in dict.fromkeys((r.recipe, r.variant) for r in rows):
+        cells = []
+        own = [r for r in rows if (r.recipe, r.variant) == (recipe, variant)]
+        for benchmark in benchmarks:
+            row = next((r for r in own if r.benchmark is benchmark), None)
+            cells.append(_cell(row, main[benchmark.benchmark]))
+        is_main = first is not None and (first.recipe, first.variant) == (recipe, variant)
+        title = own[0].entries[0].entry.run.params.title
+        seconds = own[0].cost.train_seconds
+        lines.append(AblationLine(recipe, variant, title, is_main, tuple(cells), seconds))
+    return Ablation(benchmarks, tuple(lines))
+
+
+def _cell(row: Row | None, main: Row | None) -> AblationCell | None:
+    if row is None:
+        return None
+    ours, reference = row.headline.mean, main.headline.mean if main else None
+    delta = None if ours is None or reference is None else ours - reference
+    return AblationCell(ours, delta)

@@ -1,0 +1,42 @@
+"""Render the report of a study from the files that its jobs left behind."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The study and where the pages go."""
+    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument(
+        "--out", default="reports", help="folder of the pages (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="write partial.html instead of all.html: a look while the workflow runs",
+    )
+    parser.add_argument(
+        "--write-expected",
+        metavar="CSV",
+        help="also write this study's results as reference results (params/expected/<study>.csv)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Render, then say where the first page lies."""
+    from pathlib import Path
+
+    from vosrepro.artifacts import write_text
+    from vosrepro.plan import load_plan
+    from vosrepro.reporting import load_table, render
+    from vosrepro.reporting.checks import expected_rows
+    from vosrepro.reporting.outlets import csv_text
+
+    plan = load_plan(args.study)
+    pages = render(plan, args.out, partial=args.partial)
+    if args.write_expected:
+        write_text(Path(args.write_expected), csv_text(expected_rows(load_table(plan))))
+    logging.getLogger(__name__).info("open %s", pages[0])
+    return 0

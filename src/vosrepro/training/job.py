@@ -1,0 +1,227 @@
+"""One rank's part of a training job: building it, saving it, and going on from what was saved."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import nn
+
+from vosrepro.errors import CheckpointError, DataError
+from vosrepro.inference.weights import load_strictly, load_weights, save_weights
+from vosrepro.journal import Journal
+from vosrepro.methods import get_method
+from vosrepro.training import record
+from vosrepro.training.meter import LossGuard, Meter
+from vosrepro.training.optimize import Optimizer
+from vosrepro.training.order import build_seed
+from vosrepro.training.state import StateFolder, check_free_space
+from vosrepro.training.sync_norm import has_live_norm, synchronize
+from vosrepro.training.world import World
+
+if TYPE_CHECKING:
+    from vosrepro.plan import StageNode
+    from vosrepro.types import Method
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """What the steps of one rank work on.
+
+    Attributes:
+        network: the plain network; `model` is the same one, wrapped when there are several ranks.
+        step: steps done.
+        earlier_s: wall time of the interrupted attempts before this one.
+        resumed_from: the steps at which attempts continued.
+    """
+
+    node: StageNode
+    method: Method
+    network: nn.Module
+    model: nn.Module
+    optimizer: Optimizer
+    meter: Meter
+    guard: LossGuard
+    world: World
+    device: torch.device
+    folder: StateFolder
+    journal: Journal
+    micro_batch: int
+    step: int = 0
+    earlier_s: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+    resumed_from: list[int] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of training so far, over all attempts."""
+        return self.earlier_s + time.perf_counter() - self.began
+
+    @classmethod
+    def build(
+        cls,
+        node: StageNode,
+        folder: StateFolder,
+        journal: Journal,
+        world: World,
+        device: torch.device,
+        micro_batch: int | None,
+        *,
+        resuming: bool,
+    ) -> Self:
+        """The network with its seeded initialization or its parent's weights, and all around it.
+
+        The weights are in place before the network is wrapped, so that all ranks start from rank 0's.
+
+        Args:
+            node: the stage.
+            folder: its state folder.
+            journal: its live journal.
+            world: this rank's place.
+            device: this rank's device.
+            micro_batch: the most samples of one forward pass, or None.
+            resuming: True leaves the parent's weights unread, for `restore` follows.
+
+        Raises:
+            CheckpointError: if the parent's weights do not fit.
+        """
+        method = get_method(node.method)
+        assert method.build is not None
+        share = world.share(node.params.batch_size)
+        torch.manual_seed(build_seed(node.seed, node.stage))
+        network = method.build(**node.model)
+        if node.parent is not None and not resuming:
+            source = node.parent.last_weights
+            weights = load_weights(source)
+            if method.transfer is not None:
+                weights = method.transfer(weights, network)
+            load_strictly(network, weights, source=str(source))
+        network.to(device).train()
+        model: nn.Module = network
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+        if micro_batch and micro_batch < len(share) and has_live_norm(network):
+            log.warning("--micro-batch changes what batch normalization of this network sees")
+        if world.size > 1:
+            synchronize(network)
+            model = nn.parallel.DistributedDataParallel(
+                network,
+                device_ids=[device.index] if device.type == "cuda" else None,
+                gradient_as_bucket_view=True,
+            )
+        return cls(
+            node=node,
+            method=method,
+            network=network,
+            model=model,
+            optimizer=Optimizer(node.params.optimizer, network.parameters()),
+            meter=Meter(device, node.params.batch_size),
+            guard=LossGuard(device),
+            world=world,
+            device=device,
+            folder=folder,
+            journal=journal,
+            micro_batch=min(micro_batch or len(share), len(share)),
+        )
+
+    def check_space(self) -> None:
+        """Refuse to begin if the disk cannot hold what is still to be saved.
+
+        Raises:
+            DataError: saying how much is missing.
+        """
+        size = sum(t.numel() * t.element_size() for t in self.network.state_dict().values())
+        left = sum(step > self.step for step in self.node.params.checkpoint_steps())
+        state = 3 * size  # network and two moments; for a moment there are two files
+        check_free_space(self.folder.path, left * size + 2 * state)
+
+    def save_weights(self) -> None:
+        """Write a checkpoint (first rank only).
+
+        Raises:
+            DataError: if the disk is full.
+            CheckpointError: if safetensors is not installed.
+        """
+        if not self.world.first:
+            return
+        path = self.folder.weights(self.step)
+        facts = {"method": self.node.method, "stage": self.node.stage, "step": self.step}
+        meta = {
+            "vosrepro": json.dumps(facts)
+        }  # one key: safetensors writes several in random order
+        try:
+            save_weights(path, self.network.state_dict(), meta)
+        except ImportError as error:
+            raise CheckpointError(
+                "weights are stored as safetensors, which is not installed: pip install safetensors"
+            ) from error
+        except Exception as error:
+            if type(error).__name__ != "SafetensorError":
+                raise
+            reason = " ".join(str(error).split())[:120]
+            raise DataError(
+                f"{path} cannot be written ({reason}): free space or fix permissions, then run again"
+            ) from error
+        self.folder.publish(self.step, self.node.weights(self.step))
+
+    def save_state(self) -> None:
+        """Write what `restore` needs (first rank only; the ranks differ in nothing)."""
+        if self.world.first:
+            self.folder.save(
+                {
+                    "finished": False,
+                    "step": self.step,
+                    "network": self.network.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "meter": self.meter.state_dict(),
+                    "resumed_from": self.resumed_from,
+                    "wall_s": self.wall_s,
+                    "source": record.source(),
+                }
+            )
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            CheckpointError: if it does not fit.
+        """
+        load_strictly(self.network, saved["network"], source=str(self.folder.path))
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.meter.load_state_dict(saved["meter"])
+        self.step = int(saved["step"])
+        self.earlier_s = float(saved["wall_s"])
+        self.resumed_from = [*saved["resumed_from"], self.step]
+        if self.world.first:
+            steps = self.node.params.steps
+            log.info("resumed from step %d of %d (%s)", self.step, steps, self.folder.path)
+            if saved["source"] != record.source():
+                log.warning(
+                    "code has changed since the state was saved: raise `revision` to retrain"
+                )
+
+    def measured(self) -> dict[str, Any]:
+        """Time, memory and last metrics, for run.json."""
+        if self.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.device) / 2**20
+        else:
+            unit = 2**20 if sys.platform == "darwin" else 2**10
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        samples = self.step * self.node.params.batch_size
+        return {
+            "final_metrics": self.metrics,
+            "resumed_from": self.resumed_from,
+            "wall_seconds": round(self.wall_s, 3),
+            "samples_per_second": round(samples / self.wall_s, 3),
+            "peak_memory_mb": round(peak, 1),
+        }

@@ -1,0 +1,251 @@
+"""The whole training of one stage on one rank: build, run the steps, save, resume, publish.
+
+Nothing here knows a method by name. The result is a function of the parameters, the data and the parent's
+weights alone: on one process an interrupted job ends with the same bits as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import torch
+
+from vosrepro.errors import ConfigError, DeviceError, VosreproError
+from vosrepro.journal import Journal
+from vosrepro.methods import get_method
+from vosrepro.training import record
+from vosrepro.training.clips import load_items, to_batch
+from vosrepro.training.job import Job
+from vosrepro.training.loader import make_loader
+from vosrepro.training.meter import Meter
+from vosrepro.training.optimize import learning_rate
+from vosrepro.training.order import step_seed
+from vosrepro.training.state import StateFolder
+from vosrepro.training.stop import Stop
+from vosrepro.training.world import World, joined, pick_device
+
+if TYPE_CHECKING:
+    from vosrepro.params import Study
+    from vosrepro.plan import StageNode
+
+log = logging.getLogger(__name__)
+
+_AGREE_EVERY_STEPS = 10  # how often several ranks ask each other whether one was told to stop
+_LINE_EVERY_S = 60.0
+
+
+def train(
+    node: StageNode,
+    study: Study,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    world: World | None = None,
+    micro_batch: int | None = None,
+) -> None:
+    """Train one stage to its end, resuming if an earlier attempt was interrupted.
+
+    Args:
+        node: the stage.
+        study: where the data lies and what is held out.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads of this process; None leaves the libraries' own choice.
+        world: this rank's place; None takes RANK, WORLD_SIZE and LOCAL_RANK of the environment.
+        micro_batch: the most samples of one forward pass; more are accumulated. None: no limit.
+
+    Raises:
+        BusyError: if another process trains this stage.
+        CheckpointError, ConfigError, DataError, DeviceError: see their messages.
+        VosreproError: if the loss is not finite, or a signal ended the job (its state is saved).
+    """
+    world = World.from_environment() if world is None else world
+    method = get_method(node.method)
+    if method.build is None or method.train_step is None:
+        raise ConfigError(f"method '{node.method}' has no weights to train")
+    if threads:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+    place = pick_device(device, world)
+    identity = record.identify(node)
+    folder = StateFolder(identity.state)
+    stop = Stop()
+    with contextlib.ExitStack() as stack:
+        if world.first:
+            stack.enter_context(folder.locked())
+        stack.enter_context(stop.listening())
+        stack.enter_context(joined(world, place))
+        stack.enter_context(torch.random.fork_rng(_forked(place)))
+        saved = folder.load()
+        if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
+            log.warning("checkpoints are missing in %s: training from the start", folder.path)
+            saved = None
+        if saved is None or not saved["finished"]:
+            journal = Journal(node.journal, enabled=world.first)
+            job = Job.build(
+                node, folder, journal, world, place, micro_batch, resuming=saved is not None
+            )
+            saved = _finish(job, study, identity, saved, stop)
+        elif world.first:
+            log.info("%s was finished before; its outputs are written again", folder.path)
+        if world.first:
+            record.publish(node, identity, folder, saved["facts"])
+
+
+def _finish(
+    job: Job, study: Study, identity: record.Identity, saved: dict[str, Any] | None, stop: Stop
+) -> dict[str, Any]:
+    """Do the steps that are left; the finished state."""
+    items = load_items(job.node.params, study)
+    if saved is not None:
+        job.restore(saved)
+    elif job.world.first:
+        record.clear_stale(job.node)
+    job.check_space()
+    facts = record.job_facts(str(job.device), job.world.size)
+    record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
+    with job.journal:
+        _steps(job, items, stop)
+    facts |= job.measured()
+    job.journal.end("FINISHED", job.metrics)
+    state = {"finished": True, "step": job.step, "facts": facts}
+    if job.world.first:
+        job.folder.journal.write_bytes(job.journal.path.read_bytes())
+        job.folder.save(state)
+    return state
+
+
+def _forked(device: torch.device) -> list[int]:
+    return [device.index] if device.type == "cuda" and device.index is not None else []
+
+
+def _steps(job: Job, items: list[Any], stop: Stop) -> None:
+    params = job.node.params
+    share = job.world.share(params.batch_size)
+    loader = make_loader(
+        job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"
+    )
+    weights_at = set(params.checkpoint_steps())
+    said = time.monotonic()
+    for batch in _timed(iter(loader), job.meter):
+        update(job, batch)
+        job.step += 1
+        job.meter.step_done()
+        last = job.step == params.steps
+        reporting = last or job.step % params.log_every_steps == 0
+        keeping = job.step in weights_at
+        stopping = not last and _agreed(job, stop)
+        saving = stopping or (not last and _state_due(job, keeping=keeping))
+        if reporting or keeping or saving:
+            _check_losses(job)
+        if reporting:
+            said = _report(job, said)
+        if keeping:
+            job.save_weights()
+        if saving:
+            job.save_state()
+        if stopping:
+            raise VosreproError(
+                f"training of {job.node.folder} was stopped by {stop.signal or 'a signal'} after step "
+                f"{job.step} of {params.steps}; its state is saved: run the same command to go on"
+            )
+
+
+def _state_due(job: Job, *, keeping: bool) -> bool:
+    every = job.node.params.state_every_steps
+    return job.step % every == 0 if every else keeping
+
+
+def _timed(batches: Iterator[Any], meter: Meter) -> Iterator[Any]:
+    while True:
+        before = time.perf_counter()
+        batch = next(batches, None)
+        meter.waited_s += time.perf_counter() - before
+        if batch is None:
+            return
+        yield batch
+
+
+def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
+    """One step of the optimizer on this rank's share of the global batch."""
+    params = job.node.params
+    torch.manual_seed(step_seed(job.node.seed, job.node.stage, job.step))
+    try:
+        _backward(job, to_batch(samples, job.device))
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{job.device} ran out of memory at step {job.step}: pass --micro-batch "
+            f"{max(1, job.micro_batch // 2)} (same result, less memory) or use more GPUs"
+        ) from error
+    if params.optimizer.gradient_clip is not None:
+        job.optimizer.clip(params.optimizer.gradient_clip)
+    job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
+    job.optimizer.zero_grad()
+
+
+def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> None:
+    """Gradients of the mean loss over the global batch, whatever it is split into.
+
+    DDP averages gradients over ranks, so a part of n samples weighs n * ranks / global batch.
+    """
+    params, train_step = job.node.params, job.method.train_step
+    assert train_step is not None
+    count = len(batch["frames"])
+    for start in range(0, count, job.micro_batch):
+        part = {name: value[start : start + job.micro_batch] for name, value in batch.items()}
+        samples = len(part["frames"])
+        synced = start + samples == count or job.world.size == 1
+        with contextlib.nullcontext() if synced else job.model.no_sync():  # type: ignore[operator]
+            with torch.autocast(
+                job.device.type, dtype=torch.bfloat16, enabled=params.precision == "bf16"
+            ):
+                values = train_step(job.model, part, iteration=job.step, **params.loss)
+            weight = samples * job.world.size / params.batch_size
+            loss = values["loss"] if weight == 1 else values["loss"] * weight
+            job.guard.note(loss, step=job.step)
+            if job.device.type == "cpu":
+                _check_losses(job)  # elsewhere this would wait for the device at each step
+            loss.backward()
+        job.meter.add(values, samples=samples)
+
+
+def _check_losses(job: Job) -> None:
+    step = job.guard.first_bad_step()
+    if step is not None:
+        raise VosreproError(
+            f"the loss of {job.node.folder} is not finite at step {step}: lower the learning rate "
+            f"({job.node.params.optimizer.lr}) or set gradient_clip in params/methods/"
+            f"{job.node.method}.yaml; the last saved state is kept in {job.folder.path}"
+        )
+
+
+def _report(job: Job, said: float) -> float:
+    """Log the metrics of a window; the time of the last line."""
+    params = job.node.params
+    metrics = job.meter.report(job.world)
+    metrics["train/lr"] = learning_rate(params.optimizer, job.step - 1, params.steps)
+    job.metrics = metrics
+    job.journal.metrics(metrics, step=job.step)
+    now = time.monotonic()
+    if job.world.first and (now - said >= _LINE_EVERY_S or job.step == params.steps):
+        log.info(
+            "%s: step %d of %d, loss %.4f, %.1f samples/s (loader %.0f %%)",
+            job.node.folder, job.step, params.steps, metrics["train/loss"],
+            metrics["time/samples_per_second"], 100 * metrics["time/loader_share"],
+        )  # fmt: skip
+        return now
+    return said
+
+
+def _agreed(job: Job, stop: Stop) -> bool:
+    """Whether the job is to stop after this step; all ranks answer alike."""
+    if job.world.size == 1:
+        return stop.signal is not None
+    if job.step % _AGREE_EVERY_STEPS:
+        return False
+    told = torch.tensor(float(stop.signal is not None), device=job.device)
+    return bool(job.world.sum(told) > 0)

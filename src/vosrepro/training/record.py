@@ -1,0 +1,158 @@
+"""What a training job depends on, and the record (run.json) that it leaves."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vosrepro.artifacts import atomic, file_digest, read_json, value_digest, write_json
+from vosrepro.errors import CheckpointError, DataError
+from vosrepro.journal import Journal, read_events
+from vosrepro.provenance import provenance, source_digest
+
+if TYPE_CHECKING:
+    from vosrepro.plan import StageNode
+    from vosrepro.training.state import StateFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that determines the result of a stage, as digests.
+
+    Attributes:
+        data: digest of the data manifest.
+        parent: path and SHA-256 of the weights that the stage starts from, or None.
+        state: 16 digits, the name of the state folder.
+    """
+
+    data: str
+    parent: dict[str, str] | None
+    state: str
+
+
+def identify(node: StageNode) -> Identity:
+    """Look up what a stage depends on.
+
+    Raises:
+        DataError: if the data manifest is missing.
+        CheckpointError: if the previous stage has not been trained.
+    """
+    manifest = Path("results") / node.study / "data.json"
+    if not manifest.is_file():
+        raise DataError(
+            f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first"
+        )
+    data = _manifest_digest(manifest)
+    parent = None
+    if node.parent is not None:
+        weights = node.parent.last_weights
+        if not weights.is_file():
+            raise CheckpointError(
+                f"stage {node.stage} starts from {weights}, which is missing: "
+                f"train stage {node.parent.stage} first"
+            )
+        parent = {"path": str(weights), "sha256": file_digest(weights)}
+    state = value_digest([node.digest, data, parent["sha256"] if parent else None])
+    return Identity(data, parent, state)
+
+
+def _manifest_digest(path: Path) -> str:
+    """The digest that the manifest states of the data, or that of the file."""
+    value = read_json(path)
+    stated = value.get("digest") if isinstance(value, dict) else None
+    return stated if isinstance(stated, str) else file_digest(path)
+
+
+def journal_key(node: StageNode) -> str:
+    """Identity of the stage's run in the tracker."""
+    return f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}"
+
+
+def begin_journal(
+    node: StageNode, identity: Identity, journal: Journal, *, step: int, facts: dict[str, Any]
+) -> None:
+    """Start the journal of a stage, or continue it from a saved step."""
+    events = read_events(journal.path)
+    ours = bool(events) and events[0].get("key") == journal_key(node)
+    if not (step and ours):
+        journal.start(
+            key=journal_key(node),
+            study=node.study,
+            parent=f"{node.method}/{node.recipe}/seed{node.seed}",
+            kind="train",
+            params={**node.params.model_dump(mode="json"), "model": dict(node.model)},
+            tags={
+                "data_digest": identity.data,
+                "state_digest": identity.state,
+                **{name: value for name, value in facts.items() if name != "provenance"},
+            },
+        )
+    if step:
+        journal.resume(step=step)
+
+
+@cache
+def source() -> str:
+    """Digest of the code that trains (any method's)."""
+    return source_digest("training", "methods")
+
+
+def publish(
+    node: StageNode, identity: Identity, folder: StateFolder, facts: dict[str, Any]
+) -> None:
+    """Put the declared outputs of a finished stage in place, from its state folder.
+
+    Args:
+        node: the stage.
+        identity: what it depended on.
+        folder: holds all checkpoints and the finished journal.
+        facts: what the job measured, see `vosrepro.training.loop`.
+    """
+    checkpoints = []
+    for step in node.params.checkpoint_steps():
+        target = node.weights(step)
+        folder.publish(step, target)
+        checkpoints.append({"step": step, "path": str(target), "sha256": file_digest(target)})
+    for target in (node.folder / "metrics.jsonl", node.journal):
+        with atomic(target) as temporary:
+            shutil.copyfile(folder.journal, temporary)
+    write_json(
+        node.folder / "run.json",
+        {
+            "stage": node.stage,
+            "digest": node.digest,
+            "state_digest": identity.state,
+            "data_digest": identity.data,
+            "parent": identity.parent,
+            "params": node.params.model_dump(mode="json"),
+            "model": dict(node.model),
+            "checkpoints": checkpoints,
+            "steps": node.params.steps,
+            "status": "FINISHED",
+            **facts,
+        },
+    )
+
+
+def clear_stale(node: StageNode) -> None:
+    """Remove what an earlier run with other parameters left among the outputs."""
+    for name in ("run.json", "metrics.jsonl"):
+        (node.folder / name).unlink(missing_ok=True)
+    for path in node.last_weights.parent.glob("step-*.safetensors"):
+        path.unlink()
+
+
+def job_facts(device: str, world_size: int) -> dict[str, Any]:
+    """What run.json says of the circumstances; kept in the state so that it tells who trained."""
+    return {
+        "device": device,
+        "world_size": world_size,
+        "source_digest": source(),
+        "provenance": provenance(),
+    }

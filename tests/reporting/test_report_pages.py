@@ -1,0 +1,148 @@
+"""The pages as a whole: complete, self-contained, stable, and calm about missing or broken artifacts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vosrepro.plan import Plan
+from vosrepro.reporting import command, metrics, render
+
+
+def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> None:
+    written = render(own_copy)
+    assert written[:3] == [
+        Path("reports/all.html"), Path("reports/tiny/copy.html"), Path("reports/tiny/stm.html"),
+    ]  # fmt: skip
+    assert all(path.is_file() for path in written)
+    assert Path("results/tiny/metrics.json") in written
+    assert Path("results/tiny/plots/training.csv") in written
+
+
+def test_equal_artifacts_give_equal_bytes(finished: Plan, tmp_path: Path) -> None:
+    first = render(finished, tmp_path / "a", partial=True)
+    second = render(finished, tmp_path / "b", partial=True)
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+
+
+def test_pages_load_nothing_from_outside(finished: Plan, tmp_path: Path) -> None:
+    for page in render(finished, tmp_path, partial=True):
+        text = page.read_text()
+        assert not re.search(r"<link|<script[^>]+src=|@import|url\((?!data:)", text)
+        assert not re.search(r"""(?:src|poster|srcset)=["'](?!data:)""", text)
+        assert "Content-Security-Policy" in text
+
+
+def test_pages_stay_small(finished: Plan, tmp_path: Path) -> None:
+    assert all(p.stat().st_size < 3e6 for p in render(finished, tmp_path, partial=True))
+
+
+def test_names_and_titles_are_escaped(finished: Plan, tmp_path: Path) -> None:
+    overview, _, method = render(finished, tmp_path, partial=True)
+    assert "Tiny &lt;b&gt;study" in overview.read_text()
+    assert "<i>quoted</i>" not in method.read_text()
+
+
+def test_a_study_that_never_ran_gives_rows_not_run(unstarted: Plan) -> None:
+    text = render(unstarted)[0].read_text()
+    rows = len({(e.run.method, e.run.recipe, e.variant, e.benchmark) for e in unstarted.entries})
+    assert len(re.findall(r'<tr class="absent[^"]*">\s*<th scope="row"><a href', text)) == rows
+    assert f"{rows} of {rows} entries have no score" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("score.json", "{broken"),
+        ("score.json", "[]"),
+        ("scores.csv", "sequence,frames\nants,x\n"),
+        ("infer.json", ""),
+        ("counts.parquet", "not parquet"),
+    ],
+)
+def test_a_broken_artifact_is_named_and_the_report_goes_on(
+    own_copy: Plan, name: str, content: str
+) -> None:
+    entry = next(e for e in own_copy.entries if e.run.recipe == "s02")
+    (entry.folder / name).write_text(content)
+    pages = [p.read_text() for p in render(own_copy)[:3]]
+    assert any(f"{entry.folder}/{name}" in text for text in pages)
+    assert '<h2 id="davis16-val">' in pages[0]
+
+
+def test_a_broken_frame_costs_only_the_viewer_of_its_benchmark(own_copy: Plan) -> None:
+    for path in Path("data/DAVIS/2016/JPEGImages/480p").glob("*/00002.jpg"):
+        path.write_bytes(b"\xff\xd8 cut off")
+    text = render(own_copy)[2].read_text()
+    assert "00002.jpg cannot be read" in text
+    assert '"davis17-val"' in text
+
+
+def test_partial_leaves_the_declared_outputs_alone(own_copy: Plan) -> None:
+    arguments = ["--study", "params/studies/tiny.yaml", "--partial"]
+    assert _run(arguments) == 0
+    assert Path("reports/partial.html").is_file()
+    assert Path("reports/tiny-partial/stm.html").is_file()
+    assert not Path("reports/all.html").exists()
+    assert not Path("results/tiny/metrics.json").exists()
+
+
+def test_links_between_pages_exist(own_copy: Plan) -> None:
+    overview, *methods = render(own_copy)[:3]
+    for target in set(re.findall(r'href="(tiny/[^"]+)"', overview.read_text())):
+        page, _, anchor = target.partition("#")
+        text = (overview.parent / page).read_text()
+        assert not anchor or f'id="{anchor}"' in text
+    for page in methods:
+        text = page.read_text()
+        for anchor in set(re.findall(r'href="#([^"]+)"', text)):
+            assert f'id="{anchor}"' in text
+
+
+def test_every_number_has_its_trail(finished: Plan, tmp_path: Path) -> None:
+    text = render(finished, tmp_path, partial=True)[2].read_text()
+    for fact in ("vosrepro train --stage s2", "0123456789abcdef", "cd" * 32, "e" * 16, "d" * 16,
+                 "state/journals/tiny/stm/s02/seed1/score.jsonl", "&#34;top_k&#34;: 50"):  # fmt: skip
+        assert fact in text, fact
+
+
+def test_metrics_are_means_over_seeds_in_points(own_copy: Plan) -> None:
+    tree = metrics(own_copy)
+    assert json.loads(Path("results/tiny/metrics.json").read_text()) == tree
+    seeds = [
+        json.loads(
+            (own_copy.run("stm", "s02", k).folder / "top50/davis16-val/score.json").read_text()
+        )
+        for k in (0, 1)
+    ]
+    mean = 100 * sum(s["global"]["J&F-Mean"] for s in seeds) / 2
+    assert tree["stm"]["s02"]["top50"]["davis16-val"]["J&F-Mean"] == pytest.approx(mean, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_viewer_runs_in_a_browser(own_copy: Plan, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    page = render(own_copy)[2].resolve()
+    result = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom",
+         "--disable-background-networking", f"--user-data-dir={tmp_path}/browser",
+         "--virtual-time-budget=3000", page.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert re.search(r'data-status=""[^>]*>\w+, frame 0000\d \(\d of 6\)', result.stdout)
+    assert result.stdout.count('<polyline class="s0"') == 1
+
+
+def _run(arguments: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))

@@ -1,0 +1,149 @@
+"""The one table: verdicts, deviations, checks, expected results, CSV outlets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vosrepro.artifacts import read_json, write_json
+from vosrepro.errors import ConfigError
+from vosrepro.plan import Plan
+from vosrepro.published import Key, Published
+from vosrepro.reporting import load_table
+from vosrepro.reporting.checks import expected_rows, load_expected, make_checks
+from vosrepro.reporting.outlets import csv_text, score_rows, selection_rows, training_rows
+from vosrepro.reporting.verdicts import adjusted, judge, sum_up
+
+PAPER = Published(Key("m", "r", "v", "b", "J&F-Mean"), 80.0, 1, "a paper", "paper", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([80.1, 80.2, 80.0], "reproduced"),
+        ([80.4], "within-noise"),
+        ([79.2, 80.9, 81.6], "within-noise"),
+        ([75.0], "inconclusive"),
+        ([77.0, 80.0, 79.0], "inconclusive"),
+        ([76.0, 76.1, 76.2], "not-reproduced"),
+        ([84.0, 84.1, 84.2], "exceeds"),
+        ([76.0, 76.1], "inconclusive"),
+        ([], "not-run"),
+    ],
+)
+def test_verdict_follows_the_equivalence_rule(values: list[float], kind: str) -> None:
+    assert judge(values, PAPER, 1.0).kind == kind
+
+
+def test_a_blocking_deviation_forbids_every_verdict() -> None:
+    verdict = judge([80.0, 80.0, 80.0], PAPER, 1.0, blocker="Other data.")
+    assert (verdict.kind, verdict.text) == ("not-comparable", "Other data.")
+
+
+def test_not_reproduced_survives_only_the_adjustment_for_many_rows() -> None:
+    weak = judge([77.9, 78.4, 78.6], PAPER, 1.0)
+    assert weak.kind == "not-reproduced"
+    assert adjusted([weak])[0].kind == "not-reproduced"
+    many = adjusted([judge([77.9, 78.4, 78.6], PAPER, 1.0) for _ in range(20)])
+    assert {v.kind for v in many} == {"inconclusive"}
+    assert "20 rows" in many[0].text
+
+
+def test_a_row_is_reproduced_only_if_all_its_primary_metrics_are() -> None:
+    good = judge([80.0, 80.1, 80.2], PAPER, 1.0)
+    bad = judge([70.0, 70.1, 70.2], PAPER, 1.0)
+    assert sum_up([good, good], measured=True).kind == "reproduced"
+    assert sum_up([good, bad], measured=True).kind == "not-reproduced"
+    assert sum_up([None, None], measured=True).kind == "unpublished"
+    assert sum_up([None], measured=False).kind == "not-run"
+
+
+def test_generated_videos_are_never_comparable(finished: Plan) -> None:
+    table = load_table(finished)
+    rows = [r for r in table.rows if r.headline.published]
+    assert rows
+    assert {r.verdict.kind for r in rows} == {"not-comparable"}
+
+
+def test_published_numbers_without_an_entry_are_listed(finished: Plan) -> None:
+    keys = {p.key for p in load_table(finished).unattempted}
+    assert Key("stm", "s012", "top50", "davis16-val", "J-Mean") in keys
+    assert Key("stm", "s02", "top50", "davis16-val", "J-Mean") not in keys
+
+
+def test_seeds_are_pooled_and_give_an_interval(finished: Plan) -> None:
+    row = load_table(finished).by_name["stm", "s02", "top50", "davis16-val"]
+    assert sorted(row.headline.seeds) == [0, 1]
+    assert row.headline.over_seeds is not None
+    assert row.headline.over_seeds.low < row.headline.mean < row.headline.over_seeds.high
+    sequences = row.headline.over_sequences
+    assert sequences is not None
+    assert sequences.low <= row.headline.mean <= sequences.high
+
+
+def test_cost_counts_the_whole_chain(finished: Plan) -> None:
+    table = load_table(finished)
+    row = table.by_name["stm", "s02", "top50", "davis16-val"]
+    seconds = [
+        sum(read_json(node.folder / "run.json")["wall_seconds"] for node in finished.run(
+            "stm", "s02", seed).stages) for seed in (0, 1)
+    ]  # fmt: skip
+    assert row.cost.train_seconds == pytest.approx(sum(seconds) / 2)
+
+
+def test_checks_hold_and_fail_by_their_thresholds(own_copy: Plan) -> None:
+    checks = {c.title: c for c in make_checks(load_table(own_copy))}
+    title = "stm/s02/top50 beats copy on DAVIS 2016 val"
+    order = "stm/s02/top50 is no worse than s0 on DAVIS 2016 val"
+    assert checks[order].passed is True
+    for seed in (0, 1):
+        path = own_copy.run("stm", "s02", seed).folder / "top50/davis16-val/score.json"
+        score = read_json(path)
+        score["global"]["J&F-Mean"] = 0.01
+        write_json(path, score)
+    checks = {c.title: c for c in make_checks(load_table(own_copy))}
+    assert checks[title].passed is False
+    assert checks[order].passed is False
+
+
+def test_checks_without_scores_are_not_run(unstarted: Plan) -> None:
+    checks = make_checks(load_table(unstarted))
+    assert checks
+    assert {c.passed for c in checks} == {None}
+
+
+def test_expected_results_compare_with_themselves(own_copy: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "expected.csv"
+    path.write_text(csv_text(expected_rows(load_table(own_copy))))
+    study = own_copy.study.model_copy(update={"expected": str(path)})
+    plan = Plan(study, own_copy.methods, own_copy.benchmarks, own_copy.runs, own_copy.entries)
+    checks = [c for c in make_checks(load_table(plan)) if c.group.startswith("Your installation")]
+    assert len(checks) == len(load_table(plan).rows)
+    assert all(c.passed for c in checks)
+    key, value = next(iter((load_expected(path) or {}).items()))
+    path.write_text(path.read_text().replace(f"{value.value:.3f}", f"{value.value - 30:.3f}"))
+    failed = [c.title for c in make_checks(load_table(plan)) if c.passed is False]
+    assert any(f"{key.method}/{key.recipe}/{key.variant} on {key.benchmark}" == t for t in failed)
+
+
+def test_a_malformed_expected_row_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "expected.csv"
+    path.write_text(
+        "method,recipe,variant,benchmark,metric,value,spread,seeds\nstm,s0,top50,b,J-Mean,high,0,1\n"
+    )
+    with pytest.raises(ConfigError, match="expected.csv, line 2"):
+        load_expected(path)
+
+
+def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
+    table = load_table(finished)
+    scores = score_rows(table)
+    assert scores[0][:5] == ["method", "recipe", "variant", "benchmark", "metric"]
+    line = next(r for r in scores if r[:5] == ["stm", "s02", "top50", "davis16-val", "J-Mean"])
+    assert line[6] == 87.8
+    steps = [r[1] for r in training_rows(table) if r[0] == "stm/s0/seed0/s0"]
+    assert steps == sorted(steps)
+    assert steps
+    chosen = [r for r in selection_rows(table)[1:] if r[0] == "stm/s02/seed0" and r[3]]
+    assert len(chosen) == 1

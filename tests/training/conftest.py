@@ -1,0 +1,42 @@
+"""Fixtures of the training tests: a working folder with a tiny method and a tiny data set."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import tiny_training  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The module `tiny_training`, installed, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    tiny_training.install(monkeypatch)
+    return tiny_training
+
+
+@pytest.fixture(scope="session")
+def golden_stm():
+    """Arrays computed with the original code of Mask-Propagation."""
+    root = Path(os.environ.get("VOSREPRO_SHARED", HERE.parents[1].parent / "shared"))
+    path = root / "golden" / "stm.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent (set VOSREPRO_SHARED)")
+    return np.load(path)

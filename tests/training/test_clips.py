@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vosrepro.errors import ConfigError, DataError
+from vosrepro.params import ClipParams
+from vosrepro.training.clips import (
+    ClipSampler,
+    Item,
+    choose_frames,
+    choose_objects,
+    large_labels,
+    load_items,
+    max_jump_at,
+    read_soft_mask,
+    to_batch,
+)
+from vosrepro.training.loader import Clips, collate, make_loader
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+@given(count=st.integers(3, 100), jump=st.integers(1, 25), seed=st.integers(0, 10**6))
+@settings(deadline=None)
+def test_chosen_frames_stay_inside_the_video_and_within_the_jump(count, jump, seed):
+    frames = choose_frames(count, 3, jump, rng(seed))
+    ordered = sorted(frames)
+    assert frames in (ordered, ordered[::-1])
+    assert ordered[0] >= 0
+    assert ordered[-1] <= count - 1
+    assert all(b - a <= min(count, jump) + 1 for a, b in itertools.pairwise(ordered))
+
+
+def test_chosen_frames_follow_upstreams_bounds():
+    seen = np.array([sorted(choose_frames(20, 3, 5, rng(i))) for i in range(3000)])
+    start, first, second = seen.T
+    assert set(start) == set(range(16))  # r(n - J + 1)
+    assert first.max() == 15  # n - J
+    assert second.max() == 18  # n - J // 2
+    steps = first[start < 9] - start[start < 9]
+    assert set(steps) == set(range(1, 7))  # 1 + r(J + 1)
+    np.testing.assert_allclose(np.bincount(steps)[1:] / len(steps), 1 / 6, atol=0.05)
+
+
+def test_half_of_the_clips_run_backwards():
+    backwards = [np.diff(choose_frames(50, 3, 5, rng(i)))[0] < 0 for i in range(1000)]
+    assert 0.45 < np.mean(backwards) < 0.55
+
+
+def test_the_jump_follows_the_curriculum():
+    params = ClipParams(kind="video", max_jump=((0.0, 5), (0.1, 10), (0.9, 5)))
+    assert [max_jump_at(params, s) for s in (0.0, 0.099, 0.1, 0.5, 0.9, 1.0)] == [
+        5,
+        5,
+        10,
+        10,
+        5,
+        5,
+    ]
+
+
+def test_objects_are_distinct_and_uniform():
+    chosen = [tuple(choose_objects([2, 5, 9], 2, rng(i))) for i in range(600)]
+    assert all(a != b for a, b in chosen)
+    assert len(set(chosen)) == 6
+    assert choose_objects([4], 2, rng()) == [4]
+    assert choose_objects([], 2, rng()) == []
+
+
+def test_bl30k_keeps_large_objects_and_small_ones_that_stay_small():
+    labels = np.zeros((3, 384, 384), np.uint8)
+    labels[0].reshape(-1)[:901] = 1  # large
+    labels[0].reshape(-1)[1000:1900] = 2  # 900 is not more than 900, and it grows
+    labels[1].reshape(-1)[1000:1400] = 2
+    labels[0].reshape(-1)[2000:2101] = 3  # 101 and at most 399 elsewhere
+    labels[2].reshape(-1)[2000:2399] = 3
+    labels[0].reshape(-1)[3000:3100] = 4  # 100 is too small
+    assert large_labels(labels) == [1, 3]
+
+
+def sampler(tiny, **changes):
+    params = ClipParams.model_validate(
+        {"kind": "video", "size_px": [16, 24], "augment": "mini-video", **changes}
+    )
+    return ClipSampler(
+        params,
+        read_frame=tiny.fake_frame,
+        read_labels=tiny.fake_labels,
+        read_mask=lambda path: np.full((20, 30), 200, np.uint8),
+    )
+
+
+def test_a_video_sample_has_consistent_masks_labels_and_selector(tiny):
+    item = Item("davis17-train", tiny.fake_videos("", None)[0])
+    for seed in range(20):
+        sample = sampler(tiny).sample(item, rng(seed), share=0.0)
+        assert sample["frames"].shape == (3, 16, 24, 3)
+        assert sample["masks"].shape == (3, 2, 16, 24)
+        for k in range(2):
+            np.testing.assert_array_equal(sample["masks"][:, k] > 0, sample["labels"] == k + 1)
+        present = {k for k in (1, 2) if (sample["labels"][0] == k).any()}
+        assert present == set(range(1, 1 + int(sample["selector"].sum())))
+
+
+def test_without_an_object_the_clip_is_drawn_five_times_and_is_background(tiny):
+    calls = []
+
+    def empty(video, frame):
+        calls.append(frame)
+        return np.zeros((20, 30), np.uint8)
+
+    s = sampler(tiny)
+    s._read_labels = empty
+    sample = s.sample(Item("davis17-train", tiny.fake_videos("", None)[0]), rng(), share=0.0)
+    assert len(calls) == 15
+    assert sample["labels"].max() == 0
+    assert sample["selector"].tolist() == [1, 0]
+
+
+def test_youtube_jumps_count_labeled_frames(tiny):
+    video = tiny.fake_videos("", None)[0]
+    frames = []
+    s = sampler(tiny, max_jump=[[0.0, 5]])
+    s._read_frame = lambda path: frames.append(int(path.stem)) or tiny.fake_frame(path)
+    for seed in range(50):
+        s.sample(Item("ytvos-train", video), rng(seed), share=0.0)
+    assert np.abs(np.diff(np.reshape(frames, (-1, 3)))).max() == 2  # 5 // 5 + 1
+
+
+def test_a_static_sample_keeps_soft_masks(tiny):
+    image = tiny.FakeImage("x", Path("v0/00000.jpg"), Path("x.png"))
+    s = sampler(tiny, kind="static", augment="mini-static", objects=1)
+    sample = s.sample(Item("static", image), rng(), share=0.0)
+    assert sample["masks"].shape == (3, 1, 16, 24)
+    assert sample["masks"].max() == 200
+    np.testing.assert_array_equal(sample["labels"], (sample["masks"][:, 0] > 127).astype(np.uint8))
+
+
+def test_batches_have_the_agreed_types_and_ranges(tiny):
+    item = Item("davis17-train", tiny.fake_videos("", None)[0])
+    samples = [sampler(tiny).sample(item, rng(i), share=0.0) for i in range(2)]
+    batch = to_batch(collate(samples), torch.device("cpu"))
+    assert batch["frames"].shape == (2, 3, 3, 16, 24)
+    assert batch["masks"].shape == (2, 3, 2, 16, 24)
+    assert {n: v.dtype for n, v in batch.items()} == {
+        "frames": torch.float32, "masks": torch.float32, "labels": torch.int64, "selector": torch.float32,
+    }  # fmt: skip
+    assert batch["frames"].min() >= 0
+    assert batch["frames"].max() <= 1
+    assert set(batch["masks"].unique().tolist()) == {0.0, 1.0}
+
+
+def test_wrong_names_and_options_are_explained(tiny):
+    with pytest.raises(ConfigError, match="did you mean 'video'"):
+        sampler(tiny, kind="vidoe")
+    with pytest.raises(ConfigError, match="is for clips of kind 'video'"):
+        sampler(tiny, kind="static", augment="mini-video")
+    with pytest.raises(ConfigError, match="has no option 'degree': it has degrees"):
+        sampler(tiny, options={"degree": 3})
+
+
+def test_a_mask_of_another_size_names_both_files(tiny):
+    s = sampler(tiny)
+    s._read_labels = lambda video, frame: np.zeros((20, 31), np.uint8)
+    with pytest.raises(DataError, match=r"png is 31x20 but its image v0/.*jpg is 30x20"):
+        s.sample(Item("davis17-train", tiny.fake_videos("", None)[0]), rng(), share=0.0)
+
+
+def test_soft_masks_are_read_as_grey_and_damage_is_named(tmp_path):
+    path = tmp_path / "m.png"
+    Image.fromarray(np.array([[0, 77], [128, 255]], np.uint8)).save(path)
+    assert read_soft_mask(path).tolist() == [[0, 77], [128, 255]]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DataError, match=r"m\.png cannot be read"):
+        read_soft_mask(path)
+
+
+def test_held_out_sequences_and_short_videos_are_left_out_and_sources_repeat(tiny, monkeypatch):
+    from vosrepro import datasets
+
+    params = tiny.stage(data=[{"set": "davis17-train", "repeat": 3}, {"set": "ytvos-train"}])
+    selection = tiny.STUDY.selection.model_copy(update={"sequences": ("v1",)})
+    study = tiny.STUDY.model_copy(update={"selection": selection})
+
+    def some(set_name, data, *, exclude=()):
+        videos = tiny.fake_videos(set_name, data, exclude=exclude)
+        short = tiny.FakeVideo("s", videos[0].frames, {"00000": Path("a"), "00003": Path("b")})
+        return [*videos, short]
+
+    monkeypatch.setattr(datasets, "training_videos", some)
+    items = load_items(params, study)
+    assert len(items) == 4 * 3 + 4
+    assert {i.content.name for i in items} == {"v0", "v2", "v3", "v4"}
+
+
+def test_the_loader_gives_each_rank_its_samples_of_the_same_global_batch(tiny):
+    node = tiny.node(tiny.stage())
+    items = load_items(node.params, tiny.STUDY)
+    whole = list(make_loader(node, items, share=range(4), first=0, pin=False))
+    odd = list(make_loader(node, items, share=range(1, 4, 2), first=0, pin=False))
+    late = list(make_loader(node, items, share=range(4), first=7, pin=False))
+    assert len(whole) == 10
+    assert len(late) == 3
+    for a, b in zip(whole, odd, strict=True):
+        assert torch.equal(a["frames"][1::2], b["frames"])
+    for a, b in zip(whole[7:], late, strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_each_item_is_seen_once_before_any_is_seen_again(tiny):
+    node = tiny.node(tiny.stage(batch_size=5, steps=4))
+    items = load_items(node.params, tiny.STUDY)
+    seen = []
+    clips = Clips(node, items)
+    clips._sampler.sample = lambda item, rng, share: seen.append(item.content.name)
+    for step in range(4):
+        for index in range(5):
+            clips[step, index]
+    rounds = np.reshape(seen, (4, 5))
+    assert all(len(set(r)) == 5 for r in rounds)
+    assert len({tuple(r) for r in rounds}) > 1

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vosrepro.errors import CheckpointError, VosreproError
+from vosrepro.journal import read_events
+from vosrepro.training.loop import train
+from vosrepro.training.record import identify
+from vosrepro.training.state import StateFolder
+
+PROGRAM = Path(__file__).with_name("tiny_training.py")
+#: A window of three steps, so that a state falls into its middle.
+OPTIONS = {"state_every_steps": 2, "log_every_steps": 3}
+
+TORCHRUN = ("-m", "vosrepro.training.ranks", "--standalone", "--nproc-per-node=2")
+
+pytestmark = pytest.mark.resume
+
+
+def identical(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def metrics(node):
+    """What a journal says apart from times."""
+    return [
+        (e["step"], {k: v for k, v in e["metrics"].items() if not k.startswith("time/")})
+        for e in read_events(node.journal)
+        if e["event"] == "metrics"
+    ]
+
+
+def uninterrupted(tiny, tmp_path, monkeypatch, params, **model):
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    tiny.install(monkeypatch)
+    node = tiny.node(params, **model)
+    train(node, tiny.STUDY, device="cpu")
+    result = load_file(node.last_weights), metrics(node)
+    monkeypatch.chdir(tmp_path)
+    return result
+
+
+def test_training_interrupted_in_the_middle_ends_with_the_same_bits(tiny, tmp_path, monkeypatch):
+    params = tiny.stage(**OPTIONS)
+    whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params)
+    node = tiny.node(params)
+    tiny.shoot_at(4, signal.SIGTERM)
+    with pytest.raises(
+        VosreproError, match=r"stopped by SIGTERM after step 5 of 10; its state is saved"
+    ):
+        train(node, tiny.STUDY, device="cpu")
+    assert read_events(node.journal)[-1]["status"] == "FAILED"
+    train(node, tiny.STUDY, device="cpu")
+    assert identical(load_file(node.last_weights), whole)
+    assert metrics(node) == numbers
+    assert json.loads((node.folder / "run.json").read_text())["resumed_from"] == [5]
+    assert [e["event"] for e in read_events(node.journal)].count("resume") == 1
+
+
+def test_interrupted_many_times_it_still_ends_with_the_same_bits(tiny, tmp_path, monkeypatch):
+    params = tiny.stage(**OPTIONS, optimizer={"name": "sgd", "lr": 0.05, "weight_decay": 0.01})
+    whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params)
+    node = tiny.node(params)
+    for step in (0, 3, 8):
+        tiny.shoot_at(step, signal.SIGTERM)
+        with pytest.raises(VosreproError, match="stopped by SIGTERM"):
+            train(node, tiny.STUDY, device="cpu")
+    train(node, tiny.STUDY, device="cpu")
+    assert identical(load_file(node.last_weights), whole)
+    assert metrics(node) == numbers
+
+
+def test_deleted_outputs_of_an_interrupted_job_come_back(tiny):
+    import shutil
+
+    node = tiny.node(tiny.stage(**OPTIONS))
+    tiny.shoot_at(7, signal.SIGTERM)
+    with pytest.raises(VosreproError, match="stopped by SIGTERM"):
+        train(node, tiny.STUDY, device="cpu")
+    shutil.rmtree(node.folder)  # as a workflow engine does
+    train(node, tiny.STUDY, device="cpu")
+    assert node.weights(5).is_file()
+    assert node.weights(10).is_file()
+
+
+def test_changed_data_or_parameters_never_resume(tiny, tmp_path):
+    node = tiny.node(tiny.stage(**OPTIONS))
+    before = identify(node).state
+    assert identify(tiny.node(tiny.stage(**OPTIONS, batch_size=5))).state != before
+    (tmp_path / "results/tiny/data.json").write_text('{"digest": "4567"}')
+    assert identify(node).state != before
+
+
+def test_a_damaged_state_is_named(tiny):
+    node = tiny.node(tiny.stage(**OPTIONS))
+    tiny.shoot_at(4, signal.SIGTERM)
+    with pytest.raises(VosreproError, match="stopped by SIGTERM"):
+        train(node, tiny.STUDY, device="cpu")
+    folder = StateFolder(identify(node).state)
+    state = folder.path / "state.pt"
+    state.write_bytes(state.read_bytes()[:-200])
+    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read .*: delete the folder"):
+        train(node, tiny.STUDY, device="cpu")
+
+
+def test_lost_checkpoints_start_the_training_anew(tiny, caplog):
+    node = tiny.node(tiny.stage(**OPTIONS))
+    tiny.shoot_at(7, signal.SIGTERM)
+    with pytest.raises(VosreproError, match="stopped by SIGTERM"):
+        train(node, tiny.STUDY, device="cpu")
+    StateFolder(identify(node).state).weights(5).unlink()
+    train(node, tiny.STUDY, device="cpu")
+    assert "training from the start" in caplog.text
+    assert json.loads((node.folder / "run.json").read_text())["resumed_from"] == []
+
+
+# ------------------------------------------------------------------------------ real processes
+
+
+def environment():
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(PROGRAM.parent),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def start(options, *prefix):
+    command = [sys.executable, *prefix, str(PROGRAM), json.dumps(options)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+
+
+def finish(process, expected):
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == expected, text
+    return text
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_from_the_last_saved_state_with_the_same_bits(
+    tiny, tmp_path, monkeypatch
+):
+    options = {**OPTIONS, "loader_workers": 2}
+    node = tiny.node(tiny.stage(**options))
+    whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, tiny.stage(**options))
+    tiny.shoot_at(7, signal.SIGKILL)
+    finish(start(options), -signal.SIGKILL)
+    assert not (node.folder / "run.json").exists()
+    text = finish(start(options), 0)
+    assert "resumed from step 6 of 10" in text
+    assert identical(load_file(node.last_weights), whole)
+    assert metrics(node) == numbers
+
+
+@pytest.mark.slow
+def test_a_second_process_is_turned_away_and_sigterm_saves(tiny):
+    options = {**OPTIONS, "steps": 1000, "loss": {"slow_s": 0.05}}
+    node = tiny.node(tiny.stage(**options))
+    first = start(options)
+    deadline = time.monotonic() + 90
+    while len(read_events(node.journal)) < 3:
+        assert time.monotonic() < deadline
+        assert first.poll() is None, first.communicate()[1]
+        time.sleep(0.1)
+    assert f"process {first.pid} is already training" in finish(start(options), 4)
+    first.terminate()
+    text = finish(first, 1)
+    assert "was stopped by SIGTERM after step" in text
+    assert "run the same command to go on" in text
+    assert "Traceback" not in text
+    saved = StateFolder(identify(node).state).load()
+    assert saved is not None
+    assert saved["step"] >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", [False, True])
+def test_two_processes_train_as_one_on_the_same_global_batches(tiny, tmp_path, monkeypatch, norm):
+    options = {
+        "loss": {"dropout": False},
+        "batch_size": 5,
+        "optimizer": {
+            "name": "sgd",
+            "lr": 0.05,
+        },  # Adam would magnify the rounding of zero gradients
+        "log_every_steps": 1,
+        "steps": 8,
+        "checkpoint_every_steps": 8,
+    }
+    params = tiny.stage(**options)
+    whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params, norm=norm)
+    node = tiny.node(params, norm=norm)
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    finish(start({**options, "model": {"norm": norm}}, *TORCHRUN), 0)
+    for (step, one), (other, two) in zip(numbers, metrics(node), strict=True):
+        assert step == other
+        assert one["train/loss"] == pytest.approx(two["train/loss"], abs=5e-6)
+    for key, value in load_file(node.last_weights).items():
+        assert torch.allclose(value, whole[key], atol=1e-4), key
+    assert json.loads((node.folder / "run.json").read_text())["world_size"] == 2
+
+
+@pytest.mark.slow
+def test_a_failing_rank_is_one_sentence_and_its_status(tiny, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    text = finish(start({"batch_size": 1}, *TORCHRUN), 2)
+    assert "2 processes cannot share a batch of 1" in text
+    assert "ChildFailedError" not in text
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_on_sigterm_and_one_resumes_them(tiny, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    options = {"steps": 60, "checkpoint_every_steps": 60}
+    node = tiny.node(tiny.stage(**options))
+    tiny.shoot_at(21, signal.SIGTERM)  # only the rank that finds the file is hit
+    text = finish(start(options, *TORCHRUN), 1)
+    assert "after step 30 of 60; its state is saved" in text
+    train(node, tiny.STUDY, device="cpu")
+    assert json.loads((node.folder / "run.json").read_text())["resumed_from"] == [30]
