@@ -117,6 +117,7 @@ class MethodSize(Strict):
     stages: dict[Name, StageParams] = {}
     recipes: dict[Name, RecipeParams]
     variants: dict[Name, dict[str, Any]] = {}  # merged over the method's variants
+    input_short_side_px: Positive | None = None  # inference size; None: the benchmark's
 
     @model_validator(mode="after")
     def _stages_exist(self) -> MethodSize:

@@ -124,6 +124,11 @@ class Entry:
         return f"{self.run.key}/{self.variant}/{self.benchmark}"
 
     @property
+    def input_short_side_px(self) -> int | None:
+        """Short side at which the method runs; None: the size of the files."""
+        return self.run.size.input_short_side_px or self.benchmark_params.input_short_side_px
+
+    @property
     def folder(self) -> Path:
         """Where masks, timing, counts and scores lie."""
         return self.run.folder / self.variant / self.benchmark

@@ -12,7 +12,7 @@ from typing import Any
 
 from vosrepro.artifacts import file_digest, value_digest, write_json
 from vosrepro.params import Study, parse
-from vosrepro.plan import Plan, Run, StageNode, load_plan
+from vosrepro.plan import Entry, Plan, Run, StageNode, load_plan
 from vosrepro.provenance import source_digest
 
 
@@ -72,6 +72,7 @@ class Jobs:
             "selection": self.plan.study.selection.model_dump(mode="json"),
             "variant": self.plan.methods[run.method].default_variant,
             "recipe": run.params.model_dump(mode="json"),
+            "input_short_side_px": run.size.input_short_side_px,
         }
         return self._digest(value, "inference", "scoring", f"methods/{run.method}")
 
@@ -79,7 +80,7 @@ class Jobs:
         """Digest of what inference of one run depends on."""
         run = self._run(wildcards)
         value = [
-            [entry.key, entry.variant_params, _how_it_runs(entry.benchmark_params)]
+            [entry.key, entry.variant_params, _how_it_runs(entry)]
             for entry in self.plan.entries_of(run)
         ]
         return self._digest(value, "inference", f"methods/{run.method}")
@@ -185,10 +186,10 @@ def parse_json(path: Path) -> Any:
         return None
 
 
-def _how_it_runs(benchmark: Any) -> list[Any]:
-    return [
-        benchmark.dataset, benchmark.split, benchmark.frame_source, benchmark.input_short_side_px,
-    ]  # fmt: skip
+def _how_it_runs(entry: Entry) -> list[Any]:
+    benchmark = entry.benchmark_params
+    size = entry.input_short_side_px
+    return [benchmark.dataset, benchmark.split, benchmark.frame_source, size]
 
 
 def _either(names: Any) -> str:

@@ -21,4 +21,5 @@ wildcard_constraints:
 localrules:
     all,
     track,
+    outlets,
     report,

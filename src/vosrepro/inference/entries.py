@@ -98,7 +98,7 @@ def _infer_entry(
     def new_segmenter() -> Segmenter:
         return card.segmenter(model, **entry.variant_params)
 
-    side = entry.benchmark_params.input_short_side_px
+    side = entry.input_short_side_px
     todo = [video for video in videos if not _finished(state, masks, video)]
     log.info(
         "%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo)
@@ -121,6 +121,7 @@ def _infer_entry(
         "entry": entry.key,
         "params": dict(entry.variant_params),
         "benchmark": entry.benchmark_params.model_dump(mode="json"),
+        "input_short_side_px": entry.input_short_side_px,
         "timing": summarize(times),
         "memory": memory(device),
         "regime": "streamed",
@@ -166,7 +167,7 @@ def _finished(state: Path, masks: Path, video: Video) -> bool:
 
 def _state(entry: Entry, weights: str | None, data: Mapping[str, Any], code: str) -> Path:
     identity = [entry.key, dict(entry.variant_params), weights, data.get("digest"), code]
-    identity.append(entry.benchmark_params.model_dump(mode="json"))
+    identity += [entry.benchmark_params.model_dump(mode="json"), entry.input_short_side_px]
     return Path("state/infer") / value_digest(identity)
 
 

@@ -87,7 +87,12 @@ def _evaluate(
     model = build_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
     predictions, truth = {}, {}
     for video in videos:
-        results = segment_video(lambda: card.segmenter(model, **variant), video, device=device)
+        results = segment_video(
+            lambda: card.segmenter(model, **variant),
+            video,
+            device=device,
+            short_side_px=run.size.input_short_side_px,
+        )
         predictions[video.name] = {result.frame: result.labels for result in results}
         truth[video.name] = {f: read_annotation(video, f) for f in sorted(video.annotations)}
     score = score_arrays(predictions, truth, plan.study.selection.scoring)

@@ -18,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write partial.html instead of all.html: a look while the workflow runs",
     )
     parser.add_argument(
+        "--only",
+        choices=("pages", "outlets"),
+        help="write only the HTML pages, or only metrics.json and plots/*.csv (default: both)",
+    )
+    parser.add_argument(
         "--write-expected",
         metavar="CSV",
         help="also write this study's results as reference results (params/expected/<study>.csv)",
@@ -32,10 +37,13 @@ def run(args: argparse.Namespace) -> int:
     from vosrepro.plan import load_plan
     from vosrepro.reporting import load_table, render
     from vosrepro.reporting.checks import expected_rows
-    from vosrepro.reporting.outlets import csv_text
+    from vosrepro.reporting.outlets import csv_text, write_outlets
 
     plan = load_plan(args.study)
-    pages = render(plan, args.out, partial=args.partial)
+    if args.only == "outlets":
+        write_outlets(load_table(plan))
+        return 0
+    pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)
     if args.write_expected:
         write_text(Path(args.write_expected), csv_text(expected_rows(load_table(plan))))
     logging.getLogger(__name__).info("open %s", pages[0])

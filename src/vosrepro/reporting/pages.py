@@ -28,7 +28,13 @@ _PUBLISHED = Path("params/published.csv")
 _PUBLISHED_MASKS = Path("params/published_sequences.csv")
 
 
-def render(plan: Plan, out: Path | str = Path("reports"), *, partial: bool = False) -> list[Path]:
+def render(
+    plan: Plan,
+    out: Path | str = Path("reports"),
+    *,
+    partial: bool = False,
+    outlets: bool = True,
+) -> list[Path]:
     """Write all.html, <study>/<method>.html, and results/<study>/{metrics.json,plots/*.csv}.
 
     What is missing becomes a row "not run"; equal artifacts give equal bytes.
@@ -38,6 +44,7 @@ def render(plan: Plan, out: Path | str = Path("reports"), *, partial: bool = Fal
         out: folder of the pages.
         partial: write partial.html and <study>-partial/ instead, and no metrics: for a look while
             the workflow runs.
+        outlets: whether to write metrics and plots too.
 
     Returns:
         The files written, all.html first.
@@ -58,7 +65,7 @@ def render(plan: Plan, out: Path | str = Path("reports"), *, partial: bool = Fal
     for path, text in pages.items():
         write_text(path, text)
         log.info("%s: %.2f MB", path, len(text.encode()) / 1e6)
-    return [*pages, *([] if partial else write_outlets(table))]
+    return [*pages, *(write_outlets(table) if outlets and not partial else [])]
 
 
 def metrics(plan: Plan) -> dict[str, Any]:

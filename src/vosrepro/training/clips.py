@@ -55,12 +55,14 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
 
     items: list[Item] = []
     for source in params.data:
-        if params.clips.kind == "static":
+        if source.set == "static":
             found: Sequence[Any] = static_images(study.data)
         else:
             exclude = study.selection.sequences
             videos = training_videos(source.set, study.data, exclude=exclude)
             found = [v for v in videos if len(labeled_frames(v)) >= min(3, params.clips.frames)]
+            if params.clips.kind == "static":
+                found = _single_frames(found)
         items += [Item(source.set, content) for content in found] * source.repeat
     if not items:
         names = ", ".join(source.set for source in params.data)
@@ -69,6 +71,19 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
             "run `vosrepro data verify` to see what is missing"
         )
     return items
+
+
+def _single_frames(videos: Sequence[Any]) -> list[Any]:
+    """Every labeled frame of single-object videos as a static image; frames without the object are left out."""
+    from vosrepro.datasets import StaticImage
+
+    found = []
+    for video in videos:
+        for frame in labeled_frames(video):
+            mask = video.annotations[frame.stem]
+            if read_soft_mask(mask).any():
+                found.append(StaticImage(f"{video.name}/{frame.stem}", frame, mask))
+    return found
 
 
 def labeled_frames(video: Any) -> list[Path]:

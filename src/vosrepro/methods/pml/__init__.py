@@ -1,0 +1,30 @@
+"""`pml`: segments by nearest neighbours in a learned pixel embedding."""
+
+from vosrepro.methods.pml.convert import convert, transfer
+from vosrepro.methods.pml.model import PML
+from vosrepro.methods.pml.parity import parity
+from vosrepro.methods.pml.segmenter import PMLSegmenter
+from vosrepro.methods.pml.train import train_step
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="pml",
+    summary="Embeds every pixel and gives it the labels of its nearest neighbours in the first frame.",
+    paper=Paper(
+        title="Blazingly Fast Video Object Segmentation with Pixel-Wise Metric Learning",
+        venue="CVPR 2018",
+        url="https://arxiv.org/abs/1804.03131",
+        code="https://github.com/sydney0zq/PML",
+    ),
+    segmenter=PMLSegmenter,
+    build=PML,
+    train_step=train_step,
+    transfer=transfer,
+    convert=convert,
+    parity=parity,
+    notes={
+        "reproduction": "sydney0zq/PML, which does not run as published; the profile 'seed' does what "
+        "its code does, the profile 'paper' what the paper describes, with our choices where it is silent",
+        "online adaptation": "defined by us: the paper reports its effect, its details could not be read",
+    },
+)

@@ -1,0 +1,115 @@
+"""The real Snakefile: dry runs of all studies, and the whole chain on a toy data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "inference"))
+from toy_study import make_davis17
+
+pytestmark = pytest.mark.workflow
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
+    environment = os.environ | {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "VOSREPRO_MLFLOW": "off",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [str(BIN / "snakemake"), *arguments], cwd=folder, env=environment,
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == expect, output[-4000:]
+    return output
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    """A folder with the workflow, parameters and profiles of this repository, and nothing made."""
+    for name in ("workflow", "profiles"):
+        (tmp_path / name).symlink_to(root / name)
+    shutil.copytree(root / "params", tmp_path / "params")
+    (tmp_path / "Snakefile").symlink_to(root / "Snakefile")
+    return tmp_path
+
+
+def toy(checkout: Path, **changes: object) -> str:
+    make_davis17(checkout / "toydata")
+    make_davis17(checkout / "toydata", split="train")
+    entry = {"recipes": ["none"], "variants": ["default"], "benchmarks": ["davis17-val"]}
+    study = {
+        "study": "toy", "title": "toy", "size": "mini", "data": {"root": "toydata"},
+        "selection": {"set": "davis17-train", "sequences": ["train-00"]},
+        "entries": [{"method": "copy", **entry}, {"method": "flow", **entry}], **changes,
+    }  # fmt: skip
+    path = checkout / "params/studies/toy.yaml"
+    path.write_text(yaml.safe_dump(study))
+    return str(path.relative_to(checkout))
+
+
+@pytest.mark.parametrize("study", sorted(p.stem for p in (ROOT / "params/studies").glob("*.yaml")))
+def test_every_study_has_a_complete_plan(checkout, study):
+    output = snakemake(
+        checkout, "-n", "--configfile", f"params/studies/{study}.yaml", "--cores", "2"
+    )
+    assert "reports/all.html" in output
+    assert "\nreport " in output
+
+
+def test_the_default_study_is_mini_and_its_default_target_the_report(checkout):
+    output = snakemake(checkout, "-n", "--cores", "8", "--resources", "gpu=4", "reports/all.html")
+    assert "results/mini/stm/s012/seed0/s2/run.json" in output
+    assert "reports/all.html" in output
+
+
+def test_a_misspelt_key_stops_the_workflow_with_one_sentence(checkout):
+    study = toy(checkout, seedz=[1])
+    output = snakemake(checkout, "-n", "--configfile", study, "--cores", "1", expect=1)
+    assert "unknown key 'seedz': did you mean 'seeds'?" in output
+    assert "Traceback" not in output
+
+
+def test_a_value_can_be_overridden_on_the_command_line(checkout):
+    study = toy(checkout)
+    output = snakemake(
+        checkout, "-n", "--configfile", study, "--config", "seeds=[3]", "--cores", "1"
+    )
+    assert "results/toy/copy/none/seed3" in output
+    assert "seed0" not in output
+
+
+@pytest.mark.slow
+def test_the_whole_chain_runs_a_second_run_does_nothing_and_changes_rerun_what_they_touch(checkout):
+    study = ["--configfile", toy(checkout), "--cores", "2", "--"]
+    snakemake(checkout, *study, "reports/all.html")
+    scores = json.loads((checkout / "results/toy/copy/none/seed0/scores.json").read_text())
+    assert 0.3 < scores["entries"]["copy/none/seed0/default/davis17-val"]["J-Mean"] < 0.9
+    assert "copy" in (checkout / "reports/all.html").read_text()
+    assert "Nothing to be done" in snakemake(checkout, *study, "reports/all.html")
+    more = toy(checkout, title="another title")
+    output = snakemake(
+        checkout, "-n", "--configfile", more, "--cores", "2", "--", "reports/all.html"
+    )
+    assert "rule report" in output
+    assert "rule infer" not in output
+
+
+@pytest.mark.slow
+def test_missing_data_is_one_sentence_that_says_where(checkout):
+    study = toy(checkout)
+    shutil.rmtree(checkout / "toydata/DAVIS/2017/trainval/Annotations")
+    output = snakemake(checkout, "--configfile", study, "--cores", "1", expect=1)
+    assert "Annotations" in output
+    assert "Traceback" not in output
