@@ -32,7 +32,9 @@ def load_card(method: str) -> Card | None:
 def render_card(text: str) -> Card:
     """Render CommonMark with tables; raw HTML and pictures are shown as text, local links as words."""
     text = re.sub(r"\A\s*# [^\n]*\n", "", text)
-    lead = next((p for p in re.split(r"\n\s*\n", text.strip()) if p[:1].isalnum()), "")
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    lead = next((p for p in paragraphs if re.match(r"\w|\*\*", p)), "")
+    lead = re.sub(r"\A\*\*Idea\.\*\*\s*", "", lead)
     try:
         from markdown_it import MarkdownIt
     except ImportError:

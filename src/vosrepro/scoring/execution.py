@@ -19,7 +19,8 @@ from vosrepro.scoring.scratch import keep_freed_memory
 from vosrepro.scoring.selection import Counts
 from vosrepro.scoring.trees import Tree
 
-BLOCK_FRAMES = 24  # one unit of work of a process
+BLOCK_FRAMES = 24  # smallest unit of work of a process
+BLOCKS = 8  # per process, so that all end at about the same time
 MIN_FRAMES = 64  # per process: less work is done before a process has started
 
 
@@ -89,6 +90,8 @@ def _in_processes(task: Task, jobs: Sequence[Job], processes: int) -> list[Count
     import threading
     from concurrent.futures import ProcessPoolExecutor
 
+    frames = sum(len(job.frames) for job in jobs)
+    size = max(BLOCK_FRAMES, frames // (BLOCKS * processes))
     order = sorted(range(len(jobs)), key=lambda k: -len(jobs[k].frames))
     alone = len(threading.enumerate()) == 1 and "torch" not in sys.modules
     method = "fork" if alone and sys.platform == "linux" else "spawn"
@@ -96,8 +99,7 @@ def _in_processes(task: Task, jobs: Sequence[Job], processes: int) -> list[Count
         processes, multiprocessing.get_context(method), initializer=_begin, initargs=(task,)
     ) as pool:
         futures = {
-            k: [pool.submit(_count_block, block) for block in jobs[k].blocks(BLOCK_FRAMES)]
-            for k in order
+            k: [pool.submit(_count_block, block) for block in jobs[k].blocks(size)] for k in order
         }
         try:
             return [_joined([f.result() for f in futures[k]]) for k in range(len(jobs))]

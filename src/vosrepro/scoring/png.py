@@ -185,7 +185,7 @@ def inflate(stream: bytes, size: int) -> bytes:
 
 _INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
 if igzip_lib is not None:
-    _INFLATE_ERRORS = (zlib.error, igzip_lib.IsalError)
+    _INFLATE_ERRORS += (igzip_lib.IsalError,)  # pyright: ignore[reportAssignmentType]
 
 
 def _unfiltered(raw: bytes, height: int, stride: int) -> np.ndarray:

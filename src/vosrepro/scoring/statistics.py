@@ -199,7 +199,7 @@ class Runs(NamedTuple):
     """Several seeds of one training procedure on a fixed benchmark.
 
     Attributes:
-        count: number of runs.
+        number: how many.
         mean: over runs.
         sd: with n - 1; NaN for one run.
         low: smallest.
@@ -207,7 +207,7 @@ class Runs(NamedTuple):
         interval: t interval of the mean; None for one run.
     """
 
-    count: int
+    number: int
     mean: float
     sd: float
     low: float
@@ -291,7 +291,7 @@ def verdict(
         return Verdict(name, difference, None, margin, 1, None, None, "1 run")
     low = runs.interval.low - paper - rounding
     high = runs.interval.high - paper + rounding
-    if runs.count < MIN_RUNS:
+    if runs.number < MIN_RUNS:
         name = "within tolerance" if inside else "inconclusive"
     elif -margin <= low and high <= margin:
         name = "reproduced"
@@ -306,10 +306,10 @@ def verdict(
         difference,
         Interval(low, high, 1 - 2 * alpha),
         margin,
-        runs.count,
+        runs.number,
         _p_below(runs, paper - margin - rounding),
         in_prediction_interval(values, paper),
-        f"{runs.count} runs" + (f", a verdict needs {MIN_RUNS}" if runs.count < MIN_RUNS else ""),
+        f"{runs.number} runs" + (f", a verdict needs {MIN_RUNS}" if runs.number < MIN_RUNS else ""),
     )
 
 
@@ -320,9 +320,9 @@ def in_prediction_interval(values: Sequence[float], paper: float, *, level: floa
         ValueError: with fewer than two runs.
     """
     runs = summarize_runs(values)
-    if runs.count < 2:
+    if runs.number < 2:
         raise ValueError("a prediction interval needs at least 2 runs")
-    half = t_quantile((1 + level) / 2, runs.count - 1) * runs.sd * math.sqrt(1 + 1 / runs.count)
+    half = t_quantile((1 + level) / 2, runs.number - 1) * runs.sd * math.sqrt(1 + 1 / runs.number)
     return abs(paper - runs.mean) <= half
 
 
@@ -330,7 +330,7 @@ def _p_below(runs: Runs, bound: float) -> float:
     """P-value of the hypothesis that our mean is at least `bound`."""
     if runs.sd == 0:
         return 1.0 if runs.mean >= bound else 0.0
-    return t_cdf((runs.mean - bound) / (runs.sd / math.sqrt(runs.count)), runs.count - 1)
+    return t_cdf((runs.mean - bound) / (runs.sd / math.sqrt(runs.number)), runs.number - 1)
 
 
 # --------------------------------------------------------------------------- several rows; checkpoints
