@@ -1,0 +1,26 @@
+"""`gfrtm`: FRTM with a reuse gate."""
+
+from vosrepro.methods.gfrtm.convert import convert
+from vosrepro.methods.gfrtm.model import GFRTM
+from vosrepro.methods.gfrtm.parity import parity
+from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
+from vosrepro.methods.gfrtm.train import train_step
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="gfrtm",
+    summary=(
+        "FRTM with a gate that reuses the last computed frame where template matching sees little change."
+    ),
+    segmenter=GFRTMSegmenter,
+    paper=Paper(
+        title="Learning Dynamic Network Using a Reuse Gate Function in Semi-supervised Video Object Segmentation",
+        venue="CVPR 2021",
+        url="https://arxiv.org/abs/2012.11655",
+        code="HYOJINPARK/Reuse_VOS",
+    ),
+    build=GFRTM,
+    train_step=train_step,
+    convert=convert,
+    parity=parity,
+)

@@ -1,0 +1,26 @@
+"""`mtmfi`: multi-level target models with feature integration, on FRTM."""
+
+from vosrepro.methods.mtmfi.convert import convert
+from vosrepro.methods.mtmfi.model import MTMFI
+from vosrepro.methods.mtmfi.parity import parity
+from vosrepro.methods.mtmfi.segmenter import MTMFISegmenter
+from vosrepro.methods.mtmfi.train import train_step
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="mtmfi",
+    summary=(
+        "FRTM with target models on two feature levels and channel attention over features and scores."
+    ),
+    segmenter=MTMFISegmenter,
+    paper=Paper(
+        title="MTMFI-VOS (repository, no paper found)",
+        venue="2021",
+        url="https://github.com/gbc-sid/MTMFI-VOS",
+        code="gbc-sid/MTMFI-VOS",
+    ),
+    build=MTMFI,
+    train_step=train_step,
+    convert=convert,
+    parity=parity,
+)

@@ -1,0 +1,135 @@
+"""Two target models per object, and a segmentation network that attends to their scores.
+
+Source: gbc-sid/MTMFI-VOS: model/seg_network.py, model/seg_network_bise.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vosrepro.errors import ConfigError
+from vosrepro.methods.frtm.model import FRTM
+from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, Refiner, Upsampler, resize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Head = Literal["initial", "bise", "bise-large"]
+_SCORES = 2
+
+
+class TFFM(nn.Module):
+    """Target feature fusion: reduced features and two scores, weighted by channel attention, then mixed."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        wide = channels + _SCORES
+        self.reduce = nn.Sequential(
+            nn.Conv2d(inputs, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+        )
+        self.att = nn.Sequential(
+            nn.Conv2d(wide, wide, 1), nn.ReLU(), nn.Conv2d(wide, wide, 1, bias=False)
+        )
+        self.transform = nn.Sequential(
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(wide, channels, 3, padding=1),
+            nn.ReLU(),
+        )
+
+    def forward(
+        self, features: torch.Tensor, scores: torch.Tensor, deeper: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `vosrepro.methods.frtm.refiner.TSE.forward`."""
+        reduced = self.reduce(features)
+        if deeper is None:
+            deeper = F.adaptive_avg_pool2d(reduced, 1)
+        shared = reduced.expand(len(scores), -1, -1, -1)
+        h = torch.cat([shared, scores], 1)
+        h = h + h * torch.sigmoid(self.att(F.adaptive_avg_pool2d(h, 1)))
+        return self.transform(h), deeper
+
+
+class FIRefiner(nn.Module):
+    """Segmentation network with feature integration in every level.
+
+    Args:
+        inputs: channels of each backbone level.
+        channels: width.
+        large: also refine before the channel attention. No published result is known to use it.
+        smooth: see `vosrepro.methods.frtm.refiner.Upsampler`.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        *,
+        channels: int = 64,
+        large: bool = False,
+        smooth: bool = True,
+    ) -> None:
+        super().__init__()
+        self._large = large
+        self.TFFM = nn.ModuleDict({L: TFFM(inputs[L], channels) for L in ORDER})
+        self.CAB = nn.ModuleDict({L: CAB(channels) for L in ORDER})
+        if large:
+            self.RRB1 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
+            self.RRB2 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
+        else:
+            self.RRB = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
+        self.project = Upsampler(channels, smooth=smooth)
+
+    def forward(
+        self,
+        features: Mapping[str, torch.Tensor],
+        scores: Sequence[torch.Tensor],
+        size: Sequence[int],
+        *,
+        direct: bool = False,
+    ) -> torch.Tensor:
+        """As `vosrepro.methods.frtm.refiner.Refiner.forward`."""
+        x: torch.Tensor | None = None
+        for level in ORDER:
+            here = features[level].shape[-2:]
+            maps = torch.cat([resize(s, here) for s in scores], 1)
+            h, deeper = self.TFFM[level](features[level], maps, x)
+            if self._large:
+                x = self.RRB2[level](self.CAB[level](deeper, self.RRB1[level](h)))
+            else:
+                x = self.RRB[level](self.CAB[level](deeper, h))
+        assert x is not None
+        return self.project(x, size, direct=direct)
+
+
+class MTMFI(FRTM):
+    """The network: target models on "layer3" and "layer4".
+
+    Args:
+        head: "initial" (multi-level target models only), "bise" (with feature integration), or "bise-large".
+        channels: width of the segmentation network.
+        options: see `vosrepro.methods.frtm.model.FRTM`.
+
+    Raises:
+        ConfigError: if there is no such head.
+    """
+
+    target_levels = ("layer3", "layer4")
+
+    def __init__(self, *, head: Head = "initial", channels: int = 64, **options: Any) -> None:
+        if head not in ("initial", "bise", "bise-large"):
+            raise ConfigError(f"there is no head '{head}': choose initial, bise or bise-large")
+        self.head: Head = head
+        super().__init__(channels=channels, **options)
+
+    def _make_refiner(self, channels: int, smooth: bool) -> nn.Module:
+        inputs = self.backbone.channels
+        if self.head == "initial":
+            return Refiner(inputs, channels=channels, scores=_SCORES, smooth=smooth)
+        large = self.head == "bise-large"
+        return FIRefiner(inputs, channels=channels, large=large, smooth=smooth)

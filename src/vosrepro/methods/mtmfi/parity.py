@@ -1,0 +1,63 @@
+"""MTMFI on key-seeded weights against recorded outputs of the original code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from vosrepro.methods.frtm.parity import (
+    augmentation_rows,
+    feature_rows,
+    frames,
+    relative,
+    run_video,
+    seeded,
+    seeded_network,
+    video_rows,
+)
+from vosrepro.methods.mtmfi.model import MTMFI
+from vosrepro.methods.mtmfi.segmenter import MTMFISegmenter
+from vosrepro.types import ParityRow
+
+_HEADS = {"mtm": "initial", "fi": "bise"}
+_LEVELS = ("layer3", "layer4")
+
+
+@torch.no_grad()
+def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
+    """Compare with golden/mtmfi.npz; see `vosrepro.methods.frtm.parity`."""
+    rows = augmentation_rows(arrays, ("mtm.dv.o1", "mtm.dv.o2", "mtm.yt.o2"))
+    for dtype in ("float64", "float32"):
+        for name, head in _HEADS.items():
+            network = seeded_network(MTMFI(head=head), arrays, dtype)  # type: ignore[arg-type]
+            if name == "mtm":
+                rows += feature_rows(arrays, network, dtype)
+            rows.append(_logit_row(arrays, network, name, dtype))
+            for scene in ("dv", "yt"):
+                segmenter = MTMFISegmenter(
+                    network, memory=7, update_every=2, dtype=dtype, record=True
+                )
+                views = {1: "mtm.dv.o1", 2: f"mtm.{scene}.o2"}
+                found = run_video(seeded(segmenter), arrays, f"{name}.{scene}", views, dtype)
+                rows += video_rows(segmenter, arrays, found, f"{name}.{scene}", dtype, level="both")
+    return rows
+
+
+def _logit_row(arrays: Mapping[str, Any], network: Any, name: str, dtype: str) -> ParityRow:
+    images, worst = frames(arrays, dtype), 0.0
+    for t in range(1, len(images)):
+        features = network.backbone(images[t : t + 1])
+        scores = [
+            torch.from_numpy(
+                np.stack([arrays[f"{name}.dv.o{o}.{level}.score"][t - 1] for o in (1, 2)])
+            )[:, None].to(images)
+            for level in _LEVELS
+        ]
+        logits = network.refiner(features, scores, images.shape[-2:])[:, 0]
+        for o in (1, 2):
+            worst = max(worst, relative(logits[o - 1], arrays[f"{name}.dv.o{o}.logit"][t - 1]))
+    tolerance = 1e-5 if dtype == "float64" else 5e-5
+    return ParityRow(f"{name}.dv.logit from recorded scores [{dtype}]", worst, tolerance, "rel")
