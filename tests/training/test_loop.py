@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 
 import pytest
 import torch
@@ -196,6 +197,27 @@ def test_worker_processes_do_not_change_the_result(tiny, tmp_path, monkeypatch):
         train(node, tiny.STUDY, device="cpu")
         results.append(weights_of(node))
     assert same(*results)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_frame_is_one_sentence_wherever_it_is_read(tiny, monkeypatch, workers):
+    from vosrepro import datasets
+
+    def broken(path):
+        raise DataError(f"{path} is truncated: extract or download this file again")
+
+    monkeypatch.setattr(datasets, "read_frame", broken)
+    node = tiny.node(tiny.stage(loader_workers=workers))
+    with pytest.raises(DataError, match=r"^v\d/\d+\.jpg is truncated: .* this file again$"):
+        train(node, tiny.STUDY, device="cpu")
+    assert read_events(node.journal)[-1]["status"] == "FAILED"
+
+
+def test_workers_of_a_failed_training_end_with_it(tiny):
+    node = tiny.node(tiny.stage(loader_workers=1, loss={"nan_at": 2}))
+    with pytest.raises(VosreproError, match="not finite"):
+        train(node, tiny.STUDY, device="cpu")
+    assert not multiprocessing.active_children()  # they ignore SIGTERM, so Python's exit would hang
 
 
 def test_more_processes_than_samples_are_refused():

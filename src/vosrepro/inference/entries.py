@@ -21,7 +21,7 @@ from vosrepro.artifacts import file_digest, read_json, value_digest, write_json,
 from vosrepro.datasets import Video, benchmark_videos
 from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.runner import segment_video
-from vosrepro.inference.weights import build_model
+from vosrepro.inference.weights import inference_model
 from vosrepro.journal import Journal
 from vosrepro.labels import write_labels
 from vosrepro.methods import get_method
@@ -46,7 +46,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     weights = run.selected_weights
     digest = file_digest(weights) if weights else None
     data = read_json(plan.results / "data.json")
-    model = build_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
+    model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
     entries = plan.entries_of(run)
     journal = Journal(run.journal("infer"))
     code = source_digest("inference", f"methods/{run.method}")

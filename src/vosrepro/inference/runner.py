@@ -188,5 +188,6 @@ def _flush(
     seconds = clock.seconds()
     stacked = torch.stack([labels for *_, labels in pending]).cpu().numpy()
     for (name, kind, count, _), labels, spent in zip(pending, stacked, seconds, strict=True):
-        time = FrameTime(sequence, name, kind, count, *labels.shape, spent)
+        height, width = labels.shape
+        time = FrameTime(sequence, name, kind, count, height, width, spent)
         yield Result(name, objects.restore(labels), time)

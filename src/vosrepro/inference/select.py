@@ -14,7 +14,7 @@ from vosrepro.artifacts import atomic, file_digest, read_json, value_digest, wri
 from vosrepro.datasets import Video, read_annotation, training_videos
 from vosrepro.errors import ConfigError, DataError
 from vosrepro.inference.runner import segment_video
-from vosrepro.inference.weights import build_model, save_weights
+from vosrepro.inference.weights import build_model, inference_model, save_weights
 from vosrepro.journal import Journal
 from vosrepro.methods import get_method
 from vosrepro.plan import Plan, Run
@@ -84,7 +84,7 @@ def _evaluate(
     variant = {**method.variants[method.default_variant]}
     variant |= run.size.variants.get(method.default_variant, {})
     card = get_method(run.method)
-    model = build_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
+    model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
     predictions, truth = {}, {}
     for video in videos:
         results = segment_video(

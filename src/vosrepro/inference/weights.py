@@ -71,6 +71,15 @@ def build_model(
     return network.to(device).eval()
 
 
+def inference_model(
+    method: str, model: Mapping[str, Any], *, weights: Path | None, seed: int, device: torch.device
+) -> nn.Module | None:
+    """As `build_model`, then the method's own faster copy for inference, if it has one."""
+    network = build_model(method, model, weights=weights, seed=seed, device=device)
+    prepare = get_method(method).prepare
+    return network if network is None or prepare is None else prepare(network)
+
+
 def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
     """Load a state dict; every key and shape must fit.
 

@@ -83,7 +83,7 @@ def bench(
     from vosrepro.journal import Journal
     from vosrepro.training.clips import load_items
     from vosrepro.training.job import Job
-    from vosrepro.training.loader import make_loader
+    from vosrepro.training.loader import batches, make_loader
     from vosrepro.training.loop import update
     from vosrepro.training.state import StateFolder
     from vosrepro.training.world import World, pick_device
@@ -102,19 +102,22 @@ def bench(
     items = load_items(params, study)
     share = range(params.batch_size)
 
-    def batches() -> Any:
-        return make_loader(node, items, share=share, first=0, pin=place.type == "cuda")
+    def fresh() -> Any:
+        return batches(make_loader(node, items, share=share, first=0, pin=place.type == "cuda"))
 
     def finish() -> None:
         if place.type == "cuda":
             torch.cuda.synchronize(place)
 
-    loader = _rate(iter(batches()), lambda batch: None, finish)
-    same = next(iter(batches()))
+    with fresh() as found:
+        loader = _rate(found, lambda batch: None, finish)
+    with fresh() as found:
+        same = next(found)
     step = _rate(
         itertools.repeat(same, steps + _WARM_STEPS), lambda batch: update(job, batch), finish
     )
-    both = _rate(iter(batches()), lambda batch: update(job, batch), finish)
+    with fresh() as found:
+        both = _rate(found, lambda batch: update(job, batch), finish)
     size = params.batch_size
     return {
         "stage": f"{node.method}/{node.recipe}/{node.stage}",

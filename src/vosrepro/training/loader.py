@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from vosrepro.errors import VosreproError
 from vosrepro.training.clips import ClipSampler, Item, Sample, read_soft_mask
 from vosrepro.training.order import item_of, sample_generator
 from vosrepro.training.world import die_with_parent
@@ -77,6 +79,13 @@ class Clips(Dataset):
         rng = sample_generator(node.seed, node.stage, step, index)
         return self._sampler.sample(item, rng, share=step / node.params.steps)
 
+    def __getitems__(self, places: Sequence[tuple[int, int]]) -> list[Sample] | VosreproError:
+        """The samples of a batch. A fault is returned: torch would put a traceback into its sentence."""
+        try:
+            return [self[place] for place in places]
+        except VosreproError as error:
+            return error
+
 
 class _Steps:
     """Places of one rank's share of every global batch from a step on."""
@@ -92,8 +101,10 @@ class _Steps:
             yield [(step, index) for index in self._share]
 
 
-def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Stack samples along a new first dimension."""
+def collate(samples: list[Sample] | VosreproError) -> dict[str, torch.Tensor] | VosreproError:
+    """Stack samples along a new first dimension; a fault passes through to `batches`."""
+    if isinstance(samples, VosreproError):
+        return samples
     return {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
 
 
@@ -120,6 +131,30 @@ def make_loader(
         worker_init_fn=_begin_worker if workers else None,
         multiprocessing_context="fork" if workers else None,
     )
+
+
+@contextlib.contextmanager
+def batches(loader: DataLoader) -> Iterator[Iterator[dict[str, torch.Tensor]]]:
+    """The batches of a loader, whose workers end with the block however it is left.
+
+    At its exit Python would wait forever for workers of a failed training, for they ignore SIGTERM.
+
+    Raises:
+        VosreproError: a fault that a worker met, as it stated it.
+    """
+    found = iter(loader)
+    try:
+        yield map(_sound, found)
+    finally:
+        end = getattr(found, "_shutdown_workers", None)  # torch calls it when it collects `found`
+        if end is not None:
+            end()
+
+
+def _sound(batch: Any) -> dict[str, torch.Tensor]:
+    if isinstance(batch, VosreproError):
+        raise batch
+    return batch
 
 
 def _begin_worker(worker: int) -> None:

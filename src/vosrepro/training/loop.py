@@ -21,7 +21,7 @@ from vosrepro.methods import get_method
 from vosrepro.training import record
 from vosrepro.training.clips import load_items, to_batch
 from vosrepro.training.job import Job
-from vosrepro.training.loader import make_loader
+from vosrepro.training.loader import batches, make_loader
 from vosrepro.training.meter import Meter
 from vosrepro.training.optimize import learning_rate
 from vosrepro.training.order import step_seed
@@ -108,8 +108,12 @@ def _finish(
     job.check_space()
     facts = record.job_facts(str(job.device), job.world.size)
     record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
-    with job.journal:
-        _steps(job, items, stop)
+    share = job.world.share(job.node.params.batch_size)
+    loader = make_loader(
+        job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"
+    )
+    with job.journal, batches(loader) as found:
+        _steps(job, found, stop)
     facts |= job.measured()
     job.journal.end("FINISHED", job.metrics)
     state = {"finished": True, "step": job.step, "facts": facts}
@@ -123,15 +127,11 @@ def _forked(device: torch.device) -> list[int]:
     return [device.index] if device.type == "cuda" and device.index is not None else []
 
 
-def _steps(job: Job, items: list[Any], stop: Stop) -> None:
+def _steps(job: Job, found: Iterator[Any], stop: Stop) -> None:
     params = job.node.params
-    share = job.world.share(params.batch_size)
-    loader = make_loader(
-        job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"
-    )
     weights_at = set(params.checkpoint_steps())
     said = time.monotonic()
-    for batch in _timed(iter(loader), job.meter):
+    for batch in _timed(found, job.meter):
         update(job, batch)
         job.step += 1
         job.meter.step_done()
