@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,36 +11,11 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "inference"))
+from real_snakemake import snakemake
 from toy_study import make_davis17
 
 pytestmark = pytest.mark.workflow
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
-
-
-def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "VOSREPRO_MLFLOW": "off",
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        [str(BIN / "snakemake"), *arguments], cwd=folder, env=environment,
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    output = done.stdout + done.stderr
-    assert done.returncode == expect, output[-4000:]
-    return output
-
-
-@pytest.fixture
-def checkout(root, tmp_path):
-    """A folder with the workflow, parameters and profiles of this repository, and nothing made."""
-    for name in ("workflow", "profiles"):
-        (tmp_path / name).symlink_to(root / name)
-    shutil.copytree(root / "params", tmp_path / "params")
-    (tmp_path / "Snakefile").symlink_to(root / "Snakefile")
-    return tmp_path
 
 
 def toy(checkout: Path, **changes: object) -> str:

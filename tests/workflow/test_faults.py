@@ -1,0 +1,107 @@
+"""A study whose processes are killed the hard way, through the real Snakefile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "inference"))
+from real_snakemake import snakemake, start
+from toy_study import make_davis17
+
+from vosrepro.journal import read_events
+from vosrepro.processes import Process
+
+pytestmark = [pytest.mark.workflow, pytest.mark.resume]
+
+RUN = Path("results/toy/stm/s0/seed0/s0/run.json")
+JOURNAL = Path("state/journals/toy/stm/s0/seed0/s0.jsonl")
+LOG = Path("logs/toy/stm/s0/seed0/train-s0.log")
+STEPS, STATE_EVERY = 120, 5
+
+
+def tiny_stm(checkout: Path) -> list[str]:
+    """Add a size of a few thousand weights and a study that trains it; how to run that study."""
+    for split in ("train", "val"):
+        make_davis17(checkout / "toydata", split=split)
+    path = checkout / "params/methods/stm.yaml"
+    method = yaml.safe_load(path.read_text())
+    mini = method["sizes"]["mini"]
+    stage = mini["stages"]["s0"] | {
+        "data": [{"set": "davis17-train"}], "batch_size": 2, "steps": STEPS,
+        "clips": {"kind": "video", "frames": 3, "objects": 1, "size_px": [32, 32],
+                  "augment": "mini-video", "max_jump": [[0.0, 1]]},
+        "checkpoint_every_steps": 40, "state_every_steps": STATE_EVERY, "log_every_steps": 5,
+    }  # fmt: skip
+    method["sizes"]["toy"] = {
+        "model": mini["model"] | {"width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 8},
+        "stages": {"s0": stage},
+        "recipes": {"s0": mini["recipes"]["s0"]},
+    }
+    path.write_text(yaml.safe_dump(method))
+    entry = {"recipes": ["s0"], "variants": ["top50"], "benchmarks": ["davis17-val"]}
+    study = {
+        "study": "toy", "title": "toy", "size": "toy", "data": {"root": "toydata"},
+        "selection": {"set": "davis17-train", "sequences": ["train-00"]},
+        "entries": [{"method": "stm", **entry}],
+    }  # fmt: skip
+    (checkout / "params/studies/toy.yaml").write_text(yaml.safe_dump(study))
+    return ["--configfile", "params/studies/toy.yaml", "--cores", "1", "--", str(RUN)]
+
+
+def wait_for_step(journal: Path, step: int) -> int:
+    """The process that trains, once its journal has reached a step."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        events = read_events(journal)
+        if any(e["event"] == "metrics" and e["step"] >= step for e in events):
+            return next(e["pid"] for e in reversed(events) if "pid" in e)
+        time.sleep(0.005)
+    pytest.fail(f"{journal} did not reach step {step}")
+
+
+def outcome(checkout: Path) -> tuple[list[str], list[tuple]]:
+    """Digests of all checkpoints, and the losses of the final journal."""
+    record = json.loads((checkout / RUN).read_text())
+    events = read_events((checkout / RUN).with_name("metrics.jsonl"))
+    losses = [(e["step"], e["metrics"]["train/loss"]) for e in events if e["event"] == "metrics"]
+    return [c["sha256"] for c in record["checkpoints"]], losses
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_bits(checkout):
+    command = tiny_stm(checkout)
+    snakemake(checkout, *command)
+    uninterrupted = outcome(checkout)
+    assert "resumed" not in (checkout / LOG).read_text()
+    for made in ("state", "results/toy/stm"):
+        shutil.rmtree(checkout / made)
+
+    with start(checkout, *command) as workflow:  # a power cut: the workflow and its job
+        job = Process(wait_for_step(checkout / JOURNAL, 4 * STATE_EVERY))
+        workflow.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(job.pid, signal.SIGKILL)
+    while job.alive():
+        time.sleep(0.01)
+    assert not (checkout / RUN).exists()
+
+    assert "--unlock" in snakemake(checkout, *command, expect=1)
+    snakemake(checkout, "--unlock", *command)
+    output = snakemake(checkout, *command)
+    assert "Traceback" not in output
+    resumed = re.search(rf"resumed from step (\d+) of {STEPS} ", (checkout / LOG).read_text())
+    assert resumed is not None
+    assert 3 * STATE_EVERY <= int(resumed[1]) < STEPS
+    assert outcome(checkout) == uninterrupted
+    assert json.loads((checkout / RUN).read_text())["resumed_from"] == [int(resumed[1])]
