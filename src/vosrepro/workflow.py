@@ -6,7 +6,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,16 @@ class Jobs:
     Args:
         config: Snakemake's merged configuration, i.e. the content of a params/studies/*.yaml.
         cores: Snakemake's --cores.
+        sources: where the configuration comes from, for errors: files, or options such as --config.
     """
 
-    def __init__(self, config: Mapping[str, Any], cores: int | None) -> None:
-        study = parse(dict(config), Study, source=f"the study '{config.get('study', '?')}'")
+    def __init__(
+        self, config: Mapping[str, Any], cores: int | None, sources: Sequence[Path | str] = ()
+    ) -> None:
+        named = " or ".join(os.path.relpath(path) for path in sources)
+        study = parse(
+            dict(config), Study, source=named or f"the study '{config.get('study', '?')}'"
+        )
         self.plan: Plan = load_plan(study)
         self.name = study.study
         self.file = Path("state/studies") / f"{study.study}.json"

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -59,10 +60,11 @@ def tiny_stm(checkout: Path) -> list[str]:
     return ["--configfile", "params/studies/toy.yaml", "--cores", "1", "--", str(RUN)]
 
 
-def wait_for_step(journal: Path, step: int) -> int:
+def wait_for_step(journal: Path, step: int, workflow: subprocess.Popen[str]) -> int:
     """The process that trains, once its journal has reached a step."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
+        assert workflow.poll() is None, workflow.communicate()[0]
         events = read_events(journal)
         if any(e["event"] == "metrics" and e["step"] >= step for e in events):
             return next(e["pid"] for e in reversed(events) if "pid" in e)
@@ -88,7 +90,7 @@ def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_
         shutil.rmtree(checkout / made)
 
     with start(checkout, *command) as workflow:  # a power cut: the workflow and its job
-        job = Process(wait_for_step(checkout / JOURNAL, 4 * STATE_EVERY))
+        job = Process(wait_for_step(checkout / JOURNAL, 4 * STATE_EVERY, workflow))
         workflow.kill()
         with contextlib.suppress(ProcessLookupError):
             os.kill(job.pid, signal.SIGKILL)

@@ -50,7 +50,7 @@ def test_the_default_study_is_mini_and_its_default_target_the_report(checkout):
 def test_a_misspelt_key_stops_the_workflow_with_one_sentence(checkout):
     study = toy(checkout, seedz=[1])
     output = snakemake(checkout, "-n", "--configfile", study, "--cores", "1", expect=1)
-    assert "unknown key 'seedz': did you mean 'seeds'?" in output
+    assert "params/studies/toy.yaml: unknown key 'seedz': did you mean 'seeds'?" in output
     assert "Traceback" not in output
 
 

@@ -9,7 +9,8 @@ except ImportError as error:
     raise WorkflowError(f"vosrepro is not installed ({error}): run `make setup` first")
 
 try:
-    JOBS = Jobs(config, workflow.cores)
+    overrides = ["--config"] if workflow.config_settings.config else []
+    JOBS = Jobs(config, workflow.cores, [*workflow.configfiles, *overrides])
 except VosreproError as error:
     raise WorkflowError(str(error))
 
