@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from vosrepro.errors import DataError
 from vosrepro.journal import Journal, read_events
 
 
@@ -62,3 +63,23 @@ def test_other_ranks_write_nothing(tmp_path):
     journal.metrics({"a": 1.0}, step=1)
     journal.end()
     assert not (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize("line", ["garbage", "[1]", "{}", "null"])
+def test_reading_stops_at_a_damaged_line(tmp_path, line):
+    path = tmp_path / "j.jsonl"
+    started(path)
+    with path.open("a") as file:
+        file.write(line + "\n")
+    Journal(path).metrics({"a": 1.0}, step=1)
+    assert [e["event"] for e in read_events(path)] == ["start"]
+
+
+def test_a_journal_that_cannot_be_written_is_named_but_never_hides_why_a_job_failed(tmp_path):
+    journal = started(tmp_path / "j.jsonl")
+    (tmp_path / "j.jsonl").unlink()
+    (tmp_path / "j.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"j\.jsonl cannot be written \(.+\): free space"):
+        journal.metrics({"a": 1.0}, step=1)
+    with pytest.raises(ValueError, match="the reason"), journal:
+        raise ValueError("the reason")

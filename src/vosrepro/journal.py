@@ -14,6 +14,7 @@ killed while writing) is ignored by readers and cut off by the next writer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from vosrepro.errors import DataError
 from vosrepro.provenance import git_state
 
 
@@ -92,15 +94,22 @@ class Journal:
         if not self.enabled:
             return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=str)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise DataError(
+                f"{self.path} cannot be written ({error.strerror or error}): "
+                "free space or fix permissions, then run again"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.end("FAILED")
+            with contextlib.suppress(DataError):  # a full disk must not hide why the job failed
+                self.end("FAILED")
 
 
 def read_events(path: Path | str) -> list[dict[str, Any]]:
@@ -109,7 +118,7 @@ def read_events(path: Path | str) -> list[dict[str, Any]]:
 
 
 def iter_events(path: Path | str) -> Iterator[dict[str, Any]]:
-    """Iterate over the whole events of a journal, stopping at a torn line."""
+    """Iterate over the whole events of a journal, stopping at a torn or damaged line."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -118,9 +127,12 @@ def iter_events(path: Path | str) -> Iterator[dict[str, Any]]:
         if not line.endswith("\n"):
             return
         try:
-            yield json.loads(line)
+            event = json.loads(line)
         except ValueError:
             return
+        if not isinstance(event, dict) or "event" not in event:
+            return
+        yield event
 
 
 def _writer() -> dict[str, Any]:

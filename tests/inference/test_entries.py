@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from toy_study import make_davis17, write_manifest, write_study
 
-from vosrepro.artifacts import read_json
+from vosrepro.artifacts import read_json, write_json
 from vosrepro.errors import VosreproError
 from vosrepro.inference.entries import infer_run
 from vosrepro.journal import read_events
@@ -52,6 +54,20 @@ def test_a_second_run_reuses_every_video_and_a_lost_one_is_made_again(plan):
     assert (folder / "masks/val-01/00003.png").is_file()
 
 
+@pytest.mark.parametrize("name", ["val-00.json", "val-00.csv"])
+@pytest.mark.parametrize("content", [None, "{", "{}\n"])
+def test_a_video_with_a_damaged_record_is_segmented_again(plan, name, content):
+    run, folder = inferred(plan)
+    (record,) = Path("state/infer").glob(f"*/{name}")
+    if content is None:
+        record.unlink()
+    else:
+        record.write_text(content)
+    infer_run(plan, run, device=CPU)
+    assert read_json(folder / "infer.json")["videos_reused"] == 1
+    assert read_json(folder / "infer.json")["timing"]["frames"] == 12
+
+
 def test_masks_of_videos_that_are_no_longer_asked_for_are_removed(plan):
     run, folder = inferred(plan)
     stale = folder / "masks/old-video/00000.png"
@@ -78,3 +94,11 @@ def test_a_missing_mask_names_sequence_and_frame(plan):
     with pytest.raises(VosreproError, match=r"val-01.*00002"):
         score_run(plan, run)
     assert read_events(run.journal("score"))[-1]["status"] == "FAILED"
+
+
+def test_a_record_without_the_entry_says_what_to_do(plan):
+    run, _ = inferred(plan)
+    path = run.folder / "inference.json"
+    write_json(path, read_json(path) | {"entries": {}})
+    with pytest.raises(VosreproError, match=r"does not list copy/none.*delete that file"):
+        score_run(plan, run)

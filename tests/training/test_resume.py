@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from vosrepro.artifacts import file_digest
 from vosrepro.errors import CheckpointError, VosreproError
 from vosrepro.journal import read_events
 from vosrepro.training.loop import train
@@ -124,6 +125,16 @@ def test_lost_checkpoints_start_the_training_anew(tiny, caplog):
     train(node, tiny.STUDY, device="cpu")
     assert "training from the start" in caplog.text
     assert json.loads((node.folder / "run.json").read_text())["resumed_from"] == []
+
+
+def test_a_damaged_checkpoint_is_never_published_again(tiny):
+    node = tiny.node(tiny.stage(**OPTIONS))
+    train(node, tiny.STUDY, device="cpu")
+    whole = file_digest(node.last_weights)
+    with node.last_weights.open("r+b") as file:  # the state folder holds a link to the same file
+        file.truncate(100)
+    train(node, tiny.STUDY, device="cpu")
+    assert file_digest(node.last_weights) == whole
 
 
 # ------------------------------------------------------------------------------ real processes

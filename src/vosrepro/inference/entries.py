@@ -19,6 +19,7 @@ import torch
 
 from vosrepro.artifacts import file_digest, read_json, value_digest, write_json, write_text
 from vosrepro.datasets import Video, benchmark_videos
+from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.runner import segment_video
 from vosrepro.inference.weights import inference_model
@@ -157,12 +158,16 @@ def _infer_video(
 
 
 def _finished(state: Path, masks: Path, video: Video) -> bool:
-    record = state / f"{video.name}.json"
+    """Whether a video's masks are those of its record; one with a damaged record is segmented again."""
     folder = masks / video.name
-    if not record.is_file() or not folder.is_dir():
+    try:
+        record = read_json(state / f"{video.name}.json")
+        times = _read_times(state / f"{video.name}.csv")
+        expected = (record["masks"], record["frames"])
+    except (DataError, OSError, KeyError, TypeError, ValueError):
         return False
     digests = {path.stem: file_digest(path) for path in sorted(folder.glob("*.png"))}
-    return read_json(record)["masks"] == value_digest(digests)
+    return expected == (value_digest(digests), len(times))
 
 
 def _state(entry: Entry, weights: str | None, data: Mapping[str, Any], code: str) -> Path:

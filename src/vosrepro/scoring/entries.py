@@ -8,6 +8,7 @@ from typing import Any
 
 from vosrepro.artifacts import file_digest, read_json, write_json
 from vosrepro.datasets import benchmark_truth
+from vosrepro.errors import DataError
 from vosrepro.journal import Journal
 from vosrepro.plan import Entry, Plan, Run
 from vosrepro.provenance import provenance
@@ -33,7 +34,7 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
     summary: dict[str, Any] = {}
     with journal:
         for number, entry in enumerate(plan.entries_of(run)):
-            values = _score_entry(plan, entry, inference["entries"][entry.key], processes)
+            values = _score_entry(plan, entry, _inferred(inference, entry), processes)
             summary[entry.key] = values
             name = f"{entry.variant}/{entry.benchmark}"
             journal.metrics({f"{name}/{k}": v for k, v in (values or {}).items()}, step=number)
@@ -47,6 +48,16 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
             "provenance": provenance(),
         },
     )
+
+
+def _inferred(inference: dict[str, Any], entry: Entry) -> dict[str, Any]:
+    record = inference.get("entries", {}).get(entry.key)
+    if record is None:
+        raise DataError(
+            f"{entry.run.folder / 'inference.json'} does not list {entry.key}: "
+            "delete that file and run again; finished videos are kept"
+        )
+    return record
 
 
 def _score_entry(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
+from vosrepro.artifacts import file_digest
 from vosrepro.errors import CheckpointError, DataError
 from vosrepro.inference.weights import load_strictly, load_weights, save_weights
 from vosrepro.journal import Journal
@@ -42,6 +43,7 @@ class Job:
         step: steps done.
         earlier_s: wall time of the interrupted attempts before this one.
         resumed_from: the steps at which attempts continued.
+        checkpoints: step -> SHA-256 of the weights written so far.
     """
 
     node: StageNode
@@ -60,6 +62,7 @@ class Job:
     earlier_s: float = 0.0
     began: float = field(default_factory=time.perf_counter)
     resumed_from: list[int] = field(default_factory=list)
+    checkpoints: dict[int, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -172,6 +175,7 @@ class Job:
             raise DataError(
                 f"{path} cannot be written ({reason}): free space or fix permissions, then run again"
             ) from error
+        self.checkpoints[self.step] = file_digest(path)
         self.folder.publish(self.step, self.node.weights(self.step))
 
     def save_state(self) -> None:
@@ -185,6 +189,7 @@ class Job:
                     "optimizer": self.optimizer.state_dict(),
                     "meter": self.meter.state_dict(),
                     "resumed_from": self.resumed_from,
+                    "checkpoints": self.checkpoints,
                     "wall_s": self.wall_s,
                     "source": record.source(),
                 }
@@ -202,6 +207,7 @@ class Job:
         self.step = int(saved["step"])
         self.earlier_s = float(saved["wall_s"])
         self.resumed_from = [*saved["resumed_from"], self.step]
+        self.checkpoints = dict(saved.get("checkpoints", {}))
         if self.world.first:
             steps = self.node.params.steps
             log.info("resumed from step %d of %d (%s)", self.step, steps, self.folder.path)

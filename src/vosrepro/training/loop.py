@@ -82,7 +82,9 @@ def train(
         stack.enter_context(torch.random.fork_rng(_forked(place)))
         saved = folder.load()
         if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
-            log.warning("checkpoints are missing in %s: training from the start", folder.path)
+            log.warning(
+                "checkpoints are missing or damaged in %s: training from the start", folder.path
+            )
             saved = None
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
@@ -116,7 +118,9 @@ def _finish(
         _steps(job, found, stop)
     facts |= job.measured()
     job.journal.end("FINISHED", job.metrics)
-    state = {"finished": True, "step": job.step, "facts": facts}
+    state = {
+        "finished": True, "step": job.step, "facts": facts, "checkpoints": job.checkpoints,
+    }  # fmt: skip
     if job.world.first:
         job.folder.journal.write_bytes(job.journal.path.read_bytes())
         job.folder.save(state)

@@ -8,6 +8,7 @@ state and an unchanged one always does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -17,10 +18,11 @@ from typing import Any
 
 import torch
 
-from vosrepro.artifacts import atomic
+from vosrepro.artifacts import atomic, file_digest
 from vosrepro.errors import BusyError, CheckpointError, DataError
 from vosrepro.processes import Lock, Process
 
+_FULL_BYTES = 1 << 20  # less than this is no room for a state
 _DYING_S = 5.0  # how long to wait for a lock whose recorded holder is dead
 
 
@@ -68,8 +70,10 @@ class StateFolder:
         with atomic(self._state) as temporary:
             try:
                 torch.save(state, temporary)
-            except RuntimeError as error:  # torch reports a full disk so
-                raise OSError(None, " ".join(str(error).split())[:120]) from error
+            except RuntimeError as error:  # torch reports a full disk so, without saying it
+                full = shutil.disk_usage(self.path).free < _FULL_BYTES
+                reason = os.strerror(errno.ENOSPC) if full else " ".join(str(error).split())[:120]
+                raise OSError(None, reason) from error
 
     def load(self) -> dict[str, Any] | None:
         """The resume state, tensors on the CPU; None if there is none.
@@ -89,8 +93,14 @@ class StateFolder:
             ) from error
 
     def complete(self, saved: Mapping[str, Any], steps: Iterable[int]) -> bool:
-        """Whether every checkpoint due up to the saved step is still here."""
-        return all(self.weights(step).is_file() for step in steps if step <= saved["step"])
+        """Whether every checkpoint due up to the saved step is still here, as it was written."""
+        digests = saved.get("checkpoints", {})
+        due = [step for step in steps if step <= saved["step"]]
+        return all(self._intact(self.weights(step), digests.get(step)) for step in due)
+
+    @staticmethod
+    def _intact(path: Path, digest: str | None) -> bool:
+        return path.is_file() and digest in (None, file_digest(path))
 
     def publish(self, step: int, target: Path) -> None:
         """Make a checkpoint appear at `target` without copying where the file system allows it.
