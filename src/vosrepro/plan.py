@@ -82,6 +82,7 @@ class Run:
     params: RecipeParams
     size: MethodSize
     stages: tuple[StageNode, ...]
+    method_params: MethodParams
 
     @property
     def key(self) -> str:
@@ -97,6 +98,11 @@ class Run:
     def selected_weights(self) -> Path | None:
         """What inference loads; None for a method without weights."""
         return None if self.params.weights == "none" else self.folder / "selected.safetensors"
+
+    @property
+    def default_variant_params(self) -> Mapping[str, Any]:
+        """Inference settings with which checkpoints are selected."""
+        return _variant(self.method_params, self.size, self.method_params.default_variant)
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -197,7 +203,7 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
                 size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}"
             )
             for seed in group.seeds or study.seeds:
-                run = _run(study, group.method, recipe_name, recipe, size, seed, owners)
+                run = _run(study, method, recipe_name, recipe, size, seed, owners)
                 run = runs.setdefault(run.key, run)
                 for variant in group.variants:
                     settings = _variant(method, size, variant)
@@ -217,13 +223,14 @@ def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> 
 
 def _run(
     study: Study,
-    method: str,
+    params: MethodParams,
     recipe_name: str,
     recipe: RecipeParams,
     size: MethodSize,
     seed: int,
     owners: dict[str, StageNode],
 ) -> Run:
+    method = params.method
     nodes: list[StageNode] = []
     for name in recipe.stages:
         stage = size.stages[name]
@@ -243,7 +250,7 @@ def _run(
         )
         node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent)
         nodes.append(owners.setdefault(digest, node))
-    return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes))
+    return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes), params)
 
 
 def _variant(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Jobs:
         run = self._run(wildcards)
         value = {
             "selection": self.plan.study.selection.model_dump(mode="json"),
-            "variant": self.plan.methods[run.method].default_variant,
+            "variant": run.default_variant_params,
             "recipe": run.params.model_dump(mode="json"),
             "input_short_side_px": run.size.input_short_side_px,
         }

@@ -68,3 +68,11 @@ def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(
     jobs._cores = cores
     assert jobs.threads(1) == expected
     assert cores // jobs.threads(1) <= max(usable, cores if cores <= usable else 0)
+
+
+def test_checkpoints_are_selected_anew_when_the_default_variant_changes(jobs, config):
+    other = Jobs(config, 8)
+    run = other.plan.run("stm", "s012", 0)
+    run.method_params.variants[run.method_params.default_variant]["top_k"] = 7
+    assert other.select(names()) != jobs.select(names())
+    assert other.train(names(stage="s2")) == jobs.train(names(stage="s2"))

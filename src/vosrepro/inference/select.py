@@ -80,9 +80,7 @@ def held_out(plan: Plan) -> list[Video]:
 def _evaluate(
     plan: Plan, run: Run, weights: Path, videos: list[Video], device: torch.device
 ) -> dict[str, float]:
-    method = plan.methods[run.method]
-    variant = {**method.variants[method.default_variant]}
-    variant |= run.size.variants.get(method.default_variant, {})
+    variant = run.default_variant_params
     card = get_method(run.method)
     model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
     predictions, truth = {}, {}
