@@ -46,9 +46,21 @@ class ClipParams(Strict):
     objects: Positive = 2
     size_px: tuple[Positive, Positive] = (384, 384)  # height, width
     augment: Name = "full"  # a named preset of vosrepro.training.augment
+    # "jump": in order, not far apart; "anywhere": distinct frames of the video in random order;
+    # "visible-first": one object, a frame that shows it well first, then any others.
+    pick: Literal["jump", "anywhere", "visible-first"] = "jump"
     # Largest distance of neighboring frames by share of the stage: [(0.0, 5), (0.1, 10), ...].
     max_jump: tuple[tuple[Share, Positive], ...] = ((0.0, 5),)
     options: dict[str, float | int | str | bool] = {}
+
+
+class ParameterGroup(Strict):
+    """Parameters that are updated otherwise than the rest."""
+
+    prefixes: Annotated[tuple[str, ...], Field(min_length=1)]  # of names in named_parameters()
+    lr_factor: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] | None = None  # None: the optimizer's
+    updates_per_step: Positive = 1  # with the same gradient
 
 
 class OptimizerParams(Strict):
@@ -58,6 +70,8 @@ class OptimizerParams(Strict):
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: float = 0.9  # sgd only
+    amsgrad: bool = False  # adam and adamw only
+    groups: tuple[ParameterGroup, ...] = ()  # a parameter belongs to the first that names it
     lr_warmup_steps: Annotated[int, Field(ge=0)] = 0
     lr_drop_steps: tuple[Positive, ...] = ()  # the rate is multiplied by lr_drop_factor at each
     lr_drop_factor: float = 0.1
@@ -102,11 +116,14 @@ class RecipeParams(Strict):
     title: str
     weights: Literal["trained", "random", "imported", "none"] = "trained"
     stages: tuple[Name, ...] = ()
+    model: dict[str, Any] = {}  # without stages: constructor arguments that differ from the size's
 
     @model_validator(mode="after")
     def _stages_iff_trained(self) -> RecipeParams:
         if (self.weights == "trained") != bool(self.stages):
             raise ValueError("a recipe has stages if and only if its weights are 'trained'")
+        if self.model and self.stages:
+            raise ValueError("a recipe with stages gets its network from their key 'model'")
         return self
 
 

@@ -107,7 +107,7 @@ class Run:
     @property
     def model(self) -> Mapping[str, Any]:
         """Constructor arguments of the network at inference."""
-        return self.stages[-1].model if self.stages else self.size.model
+        return self.stages[-1].model if self.stages else {**self.size.model, **self.params.model}
 
     def journal(self, kind: str) -> Path:
         """Journal of a job of this run: "select", "infer" or "score"."""

@@ -15,6 +15,7 @@ from vosrepro.params import ClipParams
 from vosrepro.training.clips import (
     ClipSampler,
     Item,
+    choose_anywhere,
     choose_frames,
     choose_objects,
     large_labels,
@@ -50,6 +51,25 @@ def test_chosen_frames_follow_upstreams_bounds():
     steps = first[start < 9] - start[start < 9]
     assert set(steps) == set(range(1, 7))  # 1 + r(J + 1)
     np.testing.assert_allclose(np.bincount(steps)[1:] / len(steps), 1 / 6, atol=0.05)
+
+
+@given(count=st.integers(3, 40), frames=st.integers(2, 3), seed=st.integers(0, 10**6))
+@settings(deadline=None)
+def test_frames_anywhere_are_distinct_and_the_first_can_be_given(count, frames, seed):
+    chosen = choose_anywhere(count, frames, rng(seed), first=1)
+    assert chosen[0] == 1
+    assert len(set(chosen)) == frames
+    assert all(0 <= i < count for i in chosen)
+
+
+def test_frames_anywhere_are_uniform_in_time_and_in_order():
+    seen = np.array([choose_anywhere(6, 3, rng(i)) for i in range(3000)])
+    for column in seen.T:
+        np.testing.assert_allclose(np.bincount(column) / len(column), 1 / 6, atol=0.03)
+
+
+def test_frames_of_a_video_that_is_too_short_are_repeated():
+    assert sorted(choose_anywhere(2, 3, rng())) in ([0, 0, 1], [0, 1, 1])
 
 
 def test_half_of_the_clips_run_backwards():
@@ -127,6 +147,34 @@ def test_without_an_object_the_clip_is_drawn_five_times_and_is_background(tiny):
     assert sample["selector"].tolist() == [1, 0]
 
 
+def test_samples_say_where_in_the_video_their_frames_are(tiny):
+    video = tiny.fake_videos("", None)[0]
+    s = sampler(tiny, pick="anywhere", augment="resize-video", size_px=[20, 30])
+    sample = s.sample(Item("davis17-train", video), rng(), share=0.0)
+    assert len(set(sample["times"].tolist())) == 3
+    assert sample["lengths"] == 6
+    for time, frame in zip(sample["times"], sample["frames"], strict=True):
+        np.testing.assert_array_equal(frame, tiny.fake_frame(video.frames[time]))
+
+
+def test_a_clip_of_one_object_starts_where_it_is_visible(tiny):
+    def appears_late(video, frame):
+        labels = tiny.fake_labels(video, frame)
+        return labels if int(frame) in (2, 5) else np.where(labels == 2, 0, labels)
+
+    s = sampler(tiny, pick="visible-first", augment="resize-video", objects=1)
+    s._read_labels = appears_late
+    starts = set()
+    for seed in range(20):
+        item = Item("davis17-train", tiny.fake_videos("", None)[0], label=2)
+        sample = s.sample(item, rng(seed), share=0.0)
+        starts.add(int(sample["times"][0]))
+        assert len(set(sample["times"].tolist())) == 3
+        assert sample["labels"].max() == 1
+        assert sample["labels"][0].any()
+    assert starts == {2, 5}
+
+
 def test_youtube_jumps_count_labeled_frames(tiny):
     video = tiny.fake_videos("", None)[0]
     frames = []
@@ -154,6 +202,7 @@ def test_batches_have_the_agreed_types_and_ranges(tiny):
     assert batch["masks"].shape == (2, 3, 2, 16, 24)
     assert {n: v.dtype for n, v in batch.items()} == {
         "frames": torch.float32, "masks": torch.float32, "labels": torch.int64, "selector": torch.float32,
+        "times": torch.int64, "lengths": torch.int64,
     }  # fmt: skip
     assert batch["frames"].min() >= 0
     assert batch["frames"].max() <= 1

@@ -59,6 +59,12 @@ def test_training_learns(tiny):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_a_step_without_anything_to_learn_leaves_the_weights(tiny):
+    node = tiny.node(tiny.stage(loss={"skip_from": 5}))
+    train(node, tiny.STUDY, device="cpu")
+    assert same(load_file(node.weights(5)), load_file(node.weights(10)))
+
+
 def test_two_trainings_with_one_seed_are_bit_identical_and_another_seed_differs(
     tiny, tmp_path, monkeypatch
 ):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.errors import CheckpointError, ConfigError
 from vosrepro.params import OptimizerParams
 from vosrepro.training.optimize import Optimizer, learning_rate
 
@@ -12,6 +12,10 @@ def problem(seed=0):
     torch.manual_seed(seed)
     parameters = [torch.nn.Parameter(torch.randn(5, 3)), torch.nn.Parameter(torch.randn(4))]
     return parameters, torch.randn(3, 4)
+
+
+def named(parameters):
+    return [(f"layer{i}.weight", p) for i, p in enumerate(parameters)]
 
 
 def loss(parameters, x):
@@ -24,13 +28,16 @@ def loss(parameters, x):
     [
         ("adam", lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.1)),
         ("adamw", lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.1)),
+        ("adam-amsgrad", lambda p: torch.optim.Adam(p, lr=0.05, weight_decay=0.1, amsgrad=True)),
         ("sgd", lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.1, momentum=0.9)),
     ],
 )
 def test_updates_equal_torchs_own(name, reference):
     ours, x = problem()
     theirs, _ = problem()
-    optimizer = Optimizer(OptimizerParams(name=name, lr=1.0, weight_decay=0.1), ours)
+    kind, _, amsgrad = name.partition("-")
+    params = OptimizerParams(name=kind, lr=1.0, weight_decay=0.1, amsgrad=bool(amsgrad))
+    optimizer = Optimizer(params, named(ours))
     other = reference(theirs)
     for _ in range(5):
         loss(ours, x).backward()
@@ -46,7 +53,7 @@ def test_updates_equal_torchs_own(name, reference):
 def test_a_restored_optimizer_goes_on_with_the_same_bits():
     ours, x = problem()
     params = OptimizerParams(lr=0.05)
-    optimizer = Optimizer(params, ours)
+    optimizer = Optimizer(params, named(ours))
 
     def steps(parameters, optimizer, count):
         for _ in range(count):
@@ -64,7 +71,7 @@ def test_a_restored_optimizer_goes_on_with_the_same_bits():
     )
     steps(ours, optimizer, 3)
     again = [torch.nn.Parameter(p.clone()) for p in saved[0]]
-    other = Optimizer(params, again)
+    other = Optimizer(params, named(again))
     other.load_state_dict(saved[1])
     steps(again, other, 3)
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
@@ -72,7 +79,7 @@ def test_a_restored_optimizer_goes_on_with_the_same_bits():
 
 def test_parameters_without_gradient_stay():
     ours, x = problem()
-    optimizer = Optimizer(OptimizerParams(lr=1.0), ours)
+    optimizer = Optimizer(OptimizerParams(lr=1.0), named(ours))
     before = ours[1].detach().clone()
     (ours[0] @ x).sum().backward()
     optimizer.step(0.1)
@@ -81,7 +88,7 @@ def test_parameters_without_gradient_stay():
 
 def test_clipping_limits_the_joint_norm():
     ours, x = problem()
-    optimizer = Optimizer(OptimizerParams(lr=1.0), ours)
+    optimizer = Optimizer(OptimizerParams(lr=1.0), named(ours))
     (1000 * loss(ours, x)).backward()
     optimizer.clip(0.5)
     assert torch.stack([p.grad.norm() for p in ours]).norm().item() == pytest.approx(0.5, rel=1e-4)
@@ -89,9 +96,9 @@ def test_clipping_limits_the_joint_norm():
 
 def test_the_state_of_another_optimizer_is_refused():
     ours, _ = problem()
-    state = Optimizer(OptimizerParams(lr=1.0), ours[:1]).state_dict()
+    state = Optimizer(OptimizerParams(lr=1.0), named(ours[:1])).state_dict()
     with pytest.raises(CheckpointError, match="'adam' with 1 parameters, not 'sgd' with 2"):
-        Optimizer(OptimizerParams(name="sgd", lr=1.0), ours).load_state_dict(state)
+        Optimizer(OptimizerParams(name="sgd", lr=1.0), named(ours)).load_state_dict(state)
 
 
 @pytest.mark.oracle
@@ -127,10 +134,43 @@ def test_training_does_not_load_torchs_compiler():
         "from vosrepro.training.optimize import Optimizer\n"
         "import vosrepro.training.loop\n"
         "p = [torch.nn.Parameter(torch.ones(2))]\n"
-        "o = Optimizer(P(lr=1.0), p); p[0].sum().backward(); o.clip(1.0); o.step(0.1)\n"
+        "o = Optimizer(P(lr=1.0), [('p', p[0])]); p[0].sum().backward(); o.clip(1.0); o.step(0.1)\n"
         "print([m for m in ('torch._dynamo', 'torchvision', 'pandas') if m in sys.modules])\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_groups_have_their_own_rate_decay_and_number_of_updates():
+    ours, x = problem()
+    theirs, _ = problem()
+    groups = (
+        {"prefixes": ["layer1."], "lr_factor": 10.0, "weight_decay": 0.0, "updates_per_step": 2},
+    )
+    params = OptimizerParams(name="sgd", lr=1.0, weight_decay=0.1, groups=groups)
+    optimizer = Optimizer(params, named(ours))
+    rest = torch.optim.SGD(theirs[:1], lr=0.01, weight_decay=0.1, momentum=0.9)
+    head = torch.optim.SGD(theirs[1:], lr=0.1, momentum=0.9)
+    for _ in range(4):
+        loss(ours, x).backward()
+        optimizer.step(0.01)
+        optimizer.zero_grad()
+        rest.zero_grad()
+        head.zero_grad()
+        loss(theirs, x).backward()
+        rest.step()
+        head.step()
+        head.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_group_that_names_no_parameter_is_an_error_with_the_names():
+    ours, _ = problem()
+    params = OptimizerParams(lr=1.0, groups=({"prefixes": ["head."]},))
+    with pytest.raises(
+        ConfigError, match=r"begins with head\., .*: the names begin with layer0, layer1"
+    ):
+        Optimizer(params, named(ours))

@@ -108,6 +108,7 @@ def train_step(
     nan_at: int = -1,
     slow_s: float = 0.0,
     dropout: bool = True,
+    skip_from: int | None = None,
 ) -> dict[str, torch.Tensor]:
     _shoot(iteration)
     if slow_s:
@@ -118,7 +119,10 @@ def train_step(
     loss = F.cross_entropy(logits.transpose(1, 2), batch["labels"])
     if iteration == nan_at:
         loss = loss * float("nan")
-    return {"loss": loss, "iou": (logits.argmax(2) == batch["labels"]).float().mean()}
+    values = {"loss": loss, "iou": (logits.argmax(2) == batch["labels"]).float().mean()}
+    if skip_from is not None:
+        values["skipped"] = torch.tensor(float(iteration >= skip_from))
+    return values
 
 
 def shoot_at(step: int, number: signal.Signals) -> None:

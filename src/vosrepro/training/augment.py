@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from vosrepro.errors import ConfigError
+from vosrepro.params import pick
 from vosrepro.training import geometry, tps
 
 MEAN_COLOR = (124, 116, 104)
@@ -30,6 +31,7 @@ Clip = tuple[list[np.ndarray], list[np.ndarray]]
 _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 _GREY_SHARE = 0.05
 _TPS_SHARE = 0.33
+_FEW_PX = 10  # a mask of less is as good as empty
 
 
 @dataclass(frozen=True)
@@ -313,10 +315,78 @@ def _color_table(amount: float, rng: np.random.Generator) -> np.ndarray:
     return ((value - 128) * contrast + 128) * gains.astype(np.float32)
 
 
+# ------------------------------------------------------------------------------------------- plain
+
+_INTERPOLATIONS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
+_CROP_TRIES = 6
+
+
+def resize_video(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    interpolation: str = "area",
+) -> Clip:
+    """Frames stretched to the size, labels with nearest; nothing is drawn.
+
+    Source: andr345/frtm-vos: lib/training_datasets.py ("area" on DAVIS and for high frames, else "cubic");
+    sydney0zq/PML: dataset/davis.py ("nearest", the default filter of Pillow in 2018).
+    """
+    flag = pick(_INTERPOLATIONS, interpolation, what="interpolation", where="augmentation")
+    frames = [cv2.resize(image, size[::-1], interpolation=flag) for image in images]
+    labels = [cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT) for mask in masks]
+    return frames, labels
+
+
+def mirror_crop_video(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> Clip:
+    """One flip for all frames, and for each frame a crop at its own scale that keeps most of its object.
+
+    A crop is drawn anew, five times at most, until it keeps more than half of the frame's object pixels.
+    Frames smaller than the size are continued with black background.
+
+    Source: sydney0zq/PML: dataset/davis.py, an augmentation that its training does not call.
+    """
+    mirrored = rng.random() < 0.5
+    frames, labels = [], []
+    for image, mask in zip(images, masks, strict=True):
+        if mirrored:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        below, right = (max(0, want - have) for want, have in zip(size, mask.shape, strict=True))
+        image = np.pad(image, ((0, below), (0, right), (0, 0)))
+        mask = np.pad(mask, ((0, below), (0, right)))
+        window = _crop_window(mask, size, rng)
+        frames.append(np.ascontiguousarray(image[window]))
+        labels.append(np.ascontiguousarray(mask[window]))
+    return frames, labels
+
+
+def _crop_window(
+    mask: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[slice, slice]:
+    whole = np.count_nonzero(mask)
+    window = (slice(0), slice(0))
+    for _ in range(_CROP_TRIES):
+        top = int(rng.integers(mask.shape[0] - size[0] + 1))
+        left = int(rng.integers(mask.shape[1] - size[1] + 1))
+        window = (slice(top, top + size[0]), slice(left, left + size[1]))
+        if 2 * np.count_nonzero(mask[window]) > whole or whole < _FEW_PX:
+            break
+    return window
+
+
 PRESETS: dict[str, Preset] = {
     "full-static": Preset("static", full_static),
     "full-video": Preset("video", full_video),
     "full-bl30k": Preset("video", full_bl30k),
     "mini-static": Preset("static", mini_static),
     "mini-video": Preset("video", mini_video),
+    "resize-video": Preset("video", resize_video),
+    "mirror-crop-video": Preset("video", mirror_crop_video),
 }

@@ -16,13 +16,15 @@ import numpy as np
 
 from vosrepro.errors import ConfigError, DataError
 from vosrepro.params import pick
+from vosrepro.training.visibility import visible
 
 if TYPE_CHECKING:
     import torch
 
     from vosrepro.params import ClipParams, StageParams, Study
 
-#: uint8 arrays: frames (T, H, W, 3) RGB, masks (T, K, H, W) 0..255, labels (T, H, W) 0..K, selector (K).
+#: uint8 arrays: frames (T, H, W, 3) RGB, masks (T, K, H, W) 0..255, labels (T, H, W) 0..K, selector (K);
+#: int64: times (T), the frames' places in their video, and lengths (), its frames.
 Sample = dict[str, np.ndarray]
 
 _TRIES = 5
@@ -40,6 +42,7 @@ class Item:
 
     set: str
     content: Any  # vosrepro.datasets.StaticImage or Video
+    label: int | None = None  # of a video: the only object of its clips
 
 
 def load_items(params: StageParams, study: Study) -> list[Item]:
@@ -63,6 +66,11 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
             found = [v for v in videos if len(labeled_frames(v)) >= min(3, params.clips.frames)]
             if params.clips.kind == "static":
                 found = _single_frames(found)
+            elif params.clips.pick == "visible-first":
+                items += [
+                    Item(source.set, video, label) for video in found for label in video.starts
+                ] * source.repeat
+                continue
         items += [Item(source.set, content) for content in found] * source.repeat
     if not items:
         names = ", ".join(source.set for source in params.data)
@@ -129,6 +137,21 @@ def choose_frames(count: int, frames: int, jump: int, rng: np.random.Generator) 
     return chosen[::-1] if rng.random() < 0.5 else chosen
 
 
+def choose_anywhere(
+    count: int, frames: int, rng: np.random.Generator, *, first: int | None = None
+) -> list[int]:
+    """Indices of distinct frames at any distance, in random order, after the first one if it is given.
+
+    Frames are repeated only if the video has too few.
+
+    Source: sydney0zq/PML: the sampler of triplets; andr345/frtm-vos: lib/training_datasets.py.
+    """
+    order = [int(i) for i in rng.permutation(count)]
+    if first is not None:
+        order = [first, *(i for i in order if i != first)]
+    return [order[i % len(order)] for i in range(frames)]
+
+
 def choose_objects(present: Sequence[int], objects: int, rng: np.random.Generator) -> list[int]:
     """Up to `objects` different labels in random order: the target first, then its companions."""
     order = rng.permutation(len(present))[:objects]
@@ -183,6 +206,7 @@ class ClipSampler:
                 f"not '{params.kind}'"
             )
         self.params = params
+        self._areas: dict[tuple[str, str], tuple[np.ndarray, int]] = {}
         self._augment = preset.configured(params.options, name=params.augment)
         self._read_frame = read_frame
         self._read_labels = read_labels
@@ -212,14 +236,15 @@ class ClipSampler:
             "masks": soft,
             "labels": labels,
             "selector": _selector(1, self.params.objects),
+            "times": np.zeros(count, np.int64),
+            "lengths": np.array(1, np.int64),
         }
 
     def _video(self, item: Item, rng: np.random.Generator, share: float) -> Sample:
         paths = labeled_frames(item.content)
-        jump = max(1, max_jump_at(self.params, share) // _FRAMES_PER_LABEL.get(item.set, 1))
-        frames, labels, chosen = [], np.empty(0), []
+        frames, labels, chosen, indices = [], np.empty(0), [], []
         for _ in range(_TRIES):
-            indices = choose_frames(len(paths), self.params.frames, jump, rng)
+            indices = self._indices(item, paths, rng, share)
             pairs = [self._pair(item.content, paths[i]) for i in indices]
             frames, warped = self._augment(
                 [image for image, _ in pairs], [mask for _, mask in pairs], self.params.size_px, rng
@@ -230,10 +255,42 @@ class ClipSampler:
                 if item.set == "bl30k"
                 else [int(label) for label in np.unique(labels[0]) if label]
             )
+            if item.label is not None:
+                present = [label for label in present if label == item.label]
             chosen = choose_objects(present, self.params.objects, rng)
             if chosen:
                 break
-        return _objects_sample(np.stack(frames), labels, chosen, self.params.objects)
+        sample = _objects_sample(np.stack(frames), labels, chosen, self.params.objects)
+        place = {path: i for i, path in enumerate(item.content.frames)}
+        sample["times"] = np.array([place[paths[i]] for i in indices], np.int64)
+        sample["lengths"] = np.array(len(place), np.int64)
+        return sample
+
+    def _indices(
+        self, item: Item, paths: Sequence[Path], rng: np.random.Generator, share: float
+    ) -> list[int]:
+        """Which of the labeled frames a clip has."""
+        count, frames = len(paths), self.params.frames
+        if self.params.pick == "jump":
+            per_label = _FRAMES_PER_LABEL.get(item.set, 1)
+            jump = max(1, max_jump_at(self.params, share) // per_label)
+            return choose_frames(count, frames, jump, rng)
+        if item.label is None:
+            return choose_anywhere(count, frames, rng)
+        shown = self._shown(item, paths)
+        return choose_anywhere(count, frames, rng, first=int(rng.choice(shown)))
+
+    def _shown(self, item: Item, paths: Sequence[Path]) -> np.ndarray:
+        """Indices of the frames that show an object well enough to start from; kept, for it reads them all."""
+        key = (item.set, item.content.name)
+        if key not in self._areas:
+            maps = [self._read_labels(item.content, path.stem) for path in paths]
+            areas = np.stack([np.bincount(labels.ravel(), minlength=256) for labels in maps])
+            self._areas[key] = areas.astype(np.int32), maps[0].size
+        areas, size = self._areas[key]
+        assert item.label is not None
+        shown = visible(item.set, item.content.name, item.label, areas[:, item.label], size)
+        return np.flatnonzero(shown) if shown.any() else areas[:, [item.label]].argmax(0)
 
     def _pair(self, video: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
         image, mask = self._read_frame(path), self._read_labels(video, path.stem)
@@ -272,13 +329,15 @@ def to_batch(samples: Mapping[str, torch.Tensor], device: torch.device) -> dict[
 
     Returns:
         frames float32 (B, T, 3, H, W) in [0, 1] RGB; masks float32 (B, T, K, H, W) in [0, 1]; labels int64
-        (B, T, H, W) in 0..K; selector float32 (B, K), 1 where the object exists.
+        (B, T, H, W) in 0..K; selector float32 (B, K), 1 where the object exists; times int64 (B, T), the
+        frames' places in their video; lengths int64 (B), its frames.
     """
     import torch
 
     moved = {name: value.to(device, non_blocking=True) for name, value in samples.items()}
     frames = moved["frames"].permute(0, 1, 4, 2, 3).contiguous()
     return {
+        **moved,
         "frames": frames.to(torch.float32).div_(255),
         "masks": moved["masks"].to(torch.float32).div_(255),
         "labels": moved["labels"].long(),

@@ -127,7 +127,7 @@ class Job:
             method=method,
             network=network,
             model=model,
-            optimizer=Optimizer(node.params.optimizer, network.parameters()),
+            optimizer=Optimizer(node.params.optimizer, network.named_parameters()),
             meter=Meter(device, node.params.batch_size),
             guard=LossGuard(device),
             world=world,

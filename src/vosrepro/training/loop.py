@@ -179,26 +179,31 @@ def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
     params = job.node.params
     torch.manual_seed(step_seed(job.node.seed, job.node.stage, job.step))
     try:
-        _backward(job, to_batch(samples, job.device))
+        learned = _backward(job, to_batch(samples, job.device))
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"{job.device} ran out of memory at step {job.step}: pass --micro-batch "
             f"{max(1, job.micro_batch // 2)} (same result, less memory) or use more GPUs"
         ) from error
-    if params.optimizer.gradient_clip is not None:
-        job.optimizer.clip(params.optimizer.gradient_clip)
-    job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
+    if learned:
+        if params.optimizer.gradient_clip is not None:
+            job.optimizer.clip(params.optimizer.gradient_clip)
+        job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
     job.optimizer.zero_grad()
 
 
-def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> None:
+def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> bool:
     """Gradients of the mean loss over the global batch, whatever it is split into.
 
     DDP averages gradients over ranks, so a part of n samples weighs n * ranks / global batch.
+
+    Returns:
+        Whether there is anything to learn: False if every part on every rank says "skipped": 1.
     """
     params, train_step = job.node.params, job.method.train_step
     assert train_step is not None
     count = len(batch["frames"])
+    skips: list[torch.Tensor] = []
     for start in range(0, count, job.micro_batch):
         part = {name: value[start : start + job.micro_batch] for name, value in batch.items()}
         samples = len(part["frames"])
@@ -214,7 +219,13 @@ def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> None:
             if job.device.type == "cpu":
                 _check_losses(job)  # elsewhere this would wait for the device at each step
             loss.backward()
+        if "skipped" in values:
+            skips.append(torch.as_tensor(values["skipped"], device=job.device).detach() >= 1)
         job.meter.add(values, samples=samples)
+    if not skips:
+        return True
+    learned = torch.stack(skips).logical_not().any().float()
+    return bool(job.world.sum(learned) > 0)
 
 
 def _check_losses(job: Job) -> None:

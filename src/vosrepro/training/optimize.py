@@ -8,15 +8,16 @@ the step alone, so there is no scheduler state to save.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
-    from vosrepro.params import OptimizerParams
+    from vosrepro.params import OptimizerParams, ParameterGroup
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
@@ -40,6 +41,48 @@ def learning_rate(params: OptimizerParams, step: int, steps: int) -> float:
     return params.lr * (1 - share) ** _POLY_POWER
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Places in the list of parameters that are updated alike."""
+
+    places: tuple[int, ...]
+    lr_factor: float
+    weight_decay: float
+    updates: int
+
+
+def _grouped(params: OptimizerParams, names: Sequence[str]) -> list[_Group]:
+    owner = [_first(params.groups, name) for name in names]
+    for number, group in enumerate(params.groups):
+        if number not in owner:
+            raise ConfigError(
+                f"no trainable parameter begins with {' or '.join(group.prefixes)}, as a group of the "
+                f"optimizer says: the names begin with {', '.join(_heads(names))}"
+            )
+    found = []
+    for number, group in [(None, None), *enumerate(params.groups)]:
+        places = tuple(i for i, at in enumerate(owner) if at == number)
+        decay = group.weight_decay if group else None
+        if places:
+            found.append(
+                _Group(
+                    places,
+                    group.lr_factor if group else 1.0,
+                    params.weight_decay if decay is None else decay,
+                    group.updates_per_step if group else 1,
+                )
+            )
+    return found
+
+
+def _first(groups: Sequence[ParameterGroup], name: str) -> int | None:
+    return next((i for i, group in enumerate(groups) if name.startswith(group.prefixes)), None)
+
+
+def _heads(names: Sequence[str]) -> list[str]:
+    return sorted({name.split(".")[0] for name in names})
+
+
 class Optimizer:
     """Adam (L2 decay in the gradient), AdamW (decoupled decay) or SGD with momentum.
 
@@ -47,14 +90,23 @@ class Optimizer:
     fused form; parameters without a gradient are skipped.
 
     Args:
-        params: which optimizer.
-        parameters: the trainable parameters, in a fixed order.
+        params: which optimizer, and which parameters it treats otherwise.
+        named: names and parameters in a fixed order; those that need no gradient are left out.
+
+    Raises:
+        ConfigError: if a group names no parameter.
     """
 
-    def __init__(self, params: OptimizerParams, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def __init__(
+        self, params: OptimizerParams, named: Iterable[tuple[str, torch.nn.Parameter]]
+    ) -> None:
         self.params = params
-        self.parameters = [p for p in parameters if p.requires_grad]
+        trainable = [(name, p) for name, p in named if p.requires_grad]
+        self.parameters = [p for _, p in trainable]
+        self._groups = _grouped(params, [name for name, _ in trainable])
         slots = ("momentum",) if params.name == "sgd" else ("mean", "square")
+        if params.amsgrad and params.name != "sgd":
+            slots = (*slots, "largest")
         self._slots = {
             slot: [
                 torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
@@ -75,47 +127,43 @@ class Optimizer:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """One update with learning rate `lr`."""
-        live = [i for i, p in enumerate(self.parameters) if p.grad is not None]
-        parameters = [self.parameters[i] for i in live]
-        gradients = [self.parameters[i].grad for i in live]
-        if not live:
-            return
-        if self.params.name == "sgd":
-            self._sgd(parameters, gradients, live, lr)
-        else:
-            self._adam(parameters, gradients, live, lr)
+        for group in self._groups:
+            live = [i for i in group.places if self.parameters[i].grad is not None]
+            for _ in range(group.updates if live else 0):
+                update = self._sgd if self.params.name == "sgd" else self._adam
+                update(live, lr * group.lr_factor, group.weight_decay)
 
-    def _adam(self, parameters: list, gradients: list, live: list[int], lr: float) -> None:
+    def _adam(self, live: list[int], lr: float, weight_decay: float) -> None:
         from torch.optim.adam import adam
         from torch.optim.adamw import adamw
 
         update = adamw if self.params.name == "adamw" else adam
         update(
-            parameters,
-            gradients,
+            [self.parameters[i] for i in live],
+            [self.parameters[i].grad for i in live],
             [self._slots["mean"][i] for i in live],
             [self._slots["square"][i] for i in live],
-            [],
+            [self._slots["largest"][i] for i in live] if self.params.amsgrad else [],
             [self._counts[i] for i in live],
             fused=True,
-            amsgrad=False,
+            amsgrad=self.params.amsgrad,
             beta1=_BETAS[0],
             beta2=_BETAS[1],
             lr=lr,
-            weight_decay=self.params.weight_decay,
+            weight_decay=weight_decay,
             eps=_EPS,
             maximize=False,
         )
 
-    def _sgd(self, parameters: list, gradients: list, live: list[int], lr: float) -> None:
+    def _sgd(self, live: list[int], lr: float, weight_decay: float) -> None:
         from torch.optim.sgd import sgd
 
         sgd(
-            parameters,
-            gradients,
+            [self.parameters[i] for i in live],
+            [self.parameters[i].grad for i in live],
             [self._slots["momentum"][i] for i in live],
             fused=True,
-            weight_decay=self.params.weight_decay,
+            weight_decay=weight_decay,
             momentum=self.params.momentum,
             lr=lr,
             dampening=0.0,
