@@ -8,7 +8,7 @@ import torch
 from vosrepro.datasets import Video
 from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameTime, summarize
-from vosrepro.inference.runner import Objects, evaluation_size, segment_video
+from vosrepro.inference.runner import Objects, segment_video
 from vosrepro.labels import write_labels
 
 CPU = torch.device("cpu")
@@ -125,12 +125,45 @@ def test_an_object_that_appears_again_keeps_its_number():
     assert objects.ids == [4, 6]
 
 
-@pytest.mark.parametrize(
-    ("size", "short", "expected"),
-    [((480, 854), 480, (480, 854)), ((720, 1280), 480, (480, 853)), ((854, 480), 240, (427, 240))],
-)
-def test_evaluation_size_truncates_the_long_side(size, short, expected):
-    assert evaluation_size(*size, short) == expected
+def test_objects_of_one_frame_are_numbered_in_the_order_that_is_asked_for():
+    objects = Objects([6, 4])
+    assert objects.add(np.array([[4, 6, 2]], np.uint8), {2, 4, 6}).tolist() == [[2, 1, 3]]
+    assert objects.restore(np.array([1, 2, 3], np.uint8)).tolist() == [6, 4, 2]
+
+
+def test_a_frame_of_another_size_than_those_before_is_named(tmp_path):
+    video = make_video(tmp_path, {0: square(1)})
+    cv2.imwrite(str(video.frames[2]), np.zeros((20, 28, 3), np.uint8))
+    with pytest.raises(
+        DataError, match="frame 00002 of clip is 28x20 pixels .* before it are 30x20"
+    ):
+        list(segment_video(Recorder, video, device=CPU))
+
+
+class Previewed(Recorder):
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def preview(self, frames):
+        self.shown.append((len(self.calls), frames))
+
+
+def test_a_method_can_see_the_next_frames_in_blocks(tmp_path):
+    seen = Previewed()
+    video = make_video(tmp_path, {1: square(1)}, frames=12)
+    results = list(segment_video(lambda: seen, video, device=CPU, short_side_px=40, preview=True))
+    assert [r.frame for r in results] == [f"{i:05d}" for i in range(1, 12)]
+    assert [(at, len(frames)) for at, frames in seen.shown] == [(0, 8), (8, 3)]
+    for at, frames in seen.shown:
+        for offset, frame in enumerate(frames):
+            assert torch.equal(frame, seen.calls[at + offset][1])
+
+
+def test_without_a_gpu_nothing_is_shown_ahead(tmp_path):
+    seen = Previewed()
+    list(segment_video(lambda: seen, make_video(tmp_path, {0: square(1)}), device=CPU))
+    assert seen.shown == []
 
 
 def test_frames_per_second_follow_their_definitions():

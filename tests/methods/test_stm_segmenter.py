@@ -171,7 +171,7 @@ def test_a_frame_that_was_not_in_the_preview_is_an_error(model, square_video, sq
     segmenter.preview(square_video[:2])
     segmenter.init(square_video[0], square_mask)
     segmenter.step(square_video[1])
-    with pytest.raises(IndexError, match="preview of 2 frames"):
+    with pytest.raises(IndexError, match="not in the preview of 0 to 1"):
         segmenter.step(square_video[2])
 
 

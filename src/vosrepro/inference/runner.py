@@ -2,27 +2,35 @@
 
 The method sees frames in [0, 1] at the evaluation size and labels 1..N in order of appearance; the
 caller gets label maps at the file's size with the file's ids.
+
+On a GPU a thread decodes frames ahead into page-locked memory while the device works, and a method with
+`preview` is shown the next frames in blocks. On a CPU both would only compete with the method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F
 
-from vosrepro.datasets import Video, read_annotation, read_frame
 from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameClock, FrameTime
+from vosrepro.inference.sources import Source, VideoFiles, read_ahead
+from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
 if TYPE_CHECKING:
+    from vosrepro.datasets import Video
     from vosrepro.types import Segmenter
 
 #: Frames whose labels wait on the device before one copy to the host.
 _BLOCK = 32
+#: Frames that a method with `preview` is shown at once, on CUDA.
+_PREVIEW = 8
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,9 @@ class Result:
 class Objects:
     """The two-way map between a data set's ids and the labels 1..N in order of appearance."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Sequence[int] | None = None) -> None:
         self.ids: list[int] = []
+        self._rank = {identity: place for place, identity in enumerate(order or ())}
 
     def add(self, labels: np.ndarray, starting: set[int]) -> np.ndarray:
         """Labels of the objects that start on a frame, as consecutive numbers after the known ones.
@@ -53,6 +62,7 @@ class Objects:
         """
         known = set(self.ids)
         present = [i for i in np.unique(labels).tolist() if i in starting and i not in known]
+        present.sort(key=lambda identity: (self._rank.get(identity, len(self._rank)), identity))
         table = np.zeros(256, np.uint8)
         for identity in present:
             self.ids.append(identity)
@@ -66,107 +76,150 @@ class Objects:
         return table[labels]
 
 
-def evaluation_size(height: int, width: int, short_side_px: int | None) -> tuple[int, int]:
-    """Height and width at which a method runs; the long side is truncated as upstream does.
-
-    Source: hkchengrex/Mask-Propagation: dataset/yv_test_dataset.py.
-    """
-    short = min(height, width)
-    if short_side_px is None or short == short_side_px:
-        return height, width
-    return height * short_side_px // short, width * short_side_px // short
-
-
 @torch.inference_mode()
 def segment_video(
     new_segmenter: Callable[[], Segmenter],
-    video: Video,
+    video: Video | Source,
     *,
     device: torch.device,
     short_side_px: int | None = None,
     frames: int | None = None,
+    order: Sequence[int] | None = None,
+    preview: bool | None = None,
 ) -> Iterator[Result]:
     """Segment a video frame by frame, from the first annotated frame to the end.
 
     Args:
         new_segmenter: makes the method's online part; called once.
-        video: frames, and the masks of objects where they begin.
+        video: frames, and the masks of objects where they begin, as files or from any other source.
         short_side_px: evaluation size (None: the size of the files). Frames are resized with
             bicubic interpolation without antialiasing, masks with nearest, probabilities back with
             bilinear interpolation.
         frames: stop after this many frames (warm-up).
+        order: ids of the objects in the order in which those of one frame are numbered (None: ascending).
+
+        preview: whether a method that can is shown frames ahead; None: on CUDA.
 
     Yields:
         One result for each frame; on a frame where an object begins its given mask is the result.
 
     Raises:
-        DataError: if there is no first mask, it is empty, or its size differs from the image's.
+        DataError: if there is no first mask, it is empty, or its size differs from the image's, or the
+            frames' sizes differ.
     """
-    names = [path.stem for path in video.frames]
+    source = video if isinstance(video, Source) else VideoFiles(video)
+    names = source.frame_names
     begins: dict[str, set[int]] = {}
-    for identity, name in video.starts.items():
+    for identity, name in source.starts.items():
         begins.setdefault(name, set()).add(identity)
     first = next((i for i, name in enumerate(names) if name in begins), None)
     if first is None:
-        raise DataError(f"video {video.name} has no annotated first frame: nothing can be tracked")
+        raise DataError(f"video {source.name} has no annotated first frame: nothing can be tracked")
     stop = len(names) if frames is None else min(len(names), first + frames)
     segmenter = new_segmenter()
-    objects = Objects()
+    objects = Objects(order)
     clock = FrameClock(device)
     pending: list[tuple[str, str, int, torch.Tensor]] = []
-    for index in range(first, stop):
+    size: tuple[int, ...] | None = None
+    preview = device.type == "cuda" if preview is None else preview
+    ahead = _Ahead(segmenter, device, short_side_px, wanted=preview)
+    for index, image in ahead.shown(read_ahead(source, range(first, stop), device)):
         name = names[index]
-        image = read_frame(video.frames[index])
-        given = _given(video, name, begins, objects, image.shape[:2])
+        size = size or image.shape
+        if image.shape != size:
+            raise DataError(
+                f"frame {name} of {source.name} is {image.shape[1]}x{image.shape[0]} pixels but the "
+                f"frames before it are {size[1]}x{size[0]}: all frames of a video need one size"
+            )
+        given = _given(source, name, begins, objects, image.shape[:2])
         clock.start()
+        ahead.preview(index)
         labels = _advance(segmenter, image, given, index == first, device, short_side_px)
         clock.stop()
         pending.append((name, "init" if index == first else "step", len(objects.ids), labels))
         if len(pending) == _BLOCK or index == stop - 1:
-            yield from _flush(video.name, pending, clock, objects)
+            yield from _flush(source.name, pending, clock, objects)
             pending = []
 
 
+class _Ahead:
+    """Shows the next frames to a method that can use them."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        device: torch.device,
+        short_side_px: int | None,
+        *,
+        wanted: bool,
+    ) -> None:
+        self._show = getattr(segmenter, "preview", None) if wanted else None
+        self._device = device
+        self._side = short_side_px
+        self._blocks: dict[int, list[torch.Tensor]] = {}
+
+    def shown(
+        self, frames: Iterator[tuple[int, torch.Tensor]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """The same frames, but read a block ahead if the method wants a preview."""
+        if self._show is None:
+            yield from frames
+            return
+        while block := list(itertools.islice(frames, _PREVIEW)):
+            self._blocks[block[0][0]] = [image for _, image in block]
+            yield from block
+
+    def preview(self, index: int) -> None:
+        """Upload and show the block that begins with this frame, if one does."""
+        block = self._blocks.pop(index, None)
+        if block is not None and len({image.shape for image in block}) == 1:
+            assert self._show is not None
+            self._show(torch.stack([_upload(image, self._device, self._side) for image in block]))
+
+
 def _given(
-    video: Video, name: str, begins: dict[str, set[int]], objects: Objects, size: tuple[int, ...]
+    source: Source, name: str, begins: dict[str, set[int]], objects: Objects, size: tuple[int, ...]
 ) -> np.ndarray | None:
     if name not in begins:
         return None
-    labels = read_annotation(video, name)
+    labels = source.labels(name)
     if labels.shape != size:
         raise DataError(
-            f"{video.annotations[name]} is {labels.shape[1]}x{labels.shape[0]} pixels but its image "
-            f"is {size[1]}x{size[0]}: restore the original files of {video.name}"
+            f"{source.where(name)} is {labels.shape[1]}x{labels.shape[0]} pixels but its image "
+            f"is {size[1]}x{size[0]}: restore the original files of {source.name}"
         )
     first = not objects.ids
     given = objects.add(labels, begins[name])
     if first and not objects.ids:
         raise DataError(
-            f"{video.annotations[name]} has no object pixel, so {video.name} cannot be tracked: "
+            f"{source.where(name)} has no object pixel, so {source.name} cannot be tracked: "
             "give a first mask with at least one object"
         )
     return given if given.any() else None
 
 
+def _upload(image: torch.Tensor, device: torch.device, short_side_px: int | None) -> torch.Tensor:
+    """uint8 (H, W, 3) on the host -> float32 (3, h, w) in [0, 1] at the evaluation size."""
+    frame = image.to(device, non_blocking=True).permute(2, 0, 1).float().div_(255)
+    height, width = image.shape[:2]
+    if short_side_px is None:
+        return frame
+    return resize_frame(frame, short_side_size(height, width, short_side_px=short_side_px))
+
+
 def _advance(
     segmenter: Segmenter,
-    image: np.ndarray,
+    image: torch.Tensor,
     given: np.ndarray | None,
     first: bool,
     device: torch.device,
     short_side_px: int | None,
 ) -> torch.Tensor:
     height, width = image.shape[:2]
-    size = evaluation_size(height, width, short_side_px)
-    frame = torch.from_numpy(image).to(device, non_blocking=True).permute(2, 0, 1).float().div_(255)
+    frame = _upload(image, device, short_side_px)
+    size = (frame.shape[1], frame.shape[2])
     mask = None if given is None else torch.from_numpy(given).to(device, non_blocking=True)
-    small = mask
-    if size != (height, width):
-        frame = F.interpolate(frame[None], size, mode="bicubic", align_corners=False)[0]
-        if mask is not None:
-            small = F.interpolate(mask[None, None].float(), size, mode="nearest")[0, 0].to(
-                torch.uint8
-            )
+    small = None if mask is None else resize_labels(mask, size)
     if first:
         assert mask is not None and small is not None
         segmenter.init(frame, small)

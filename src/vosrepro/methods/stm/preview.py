@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class FeatureQueue:
     """Query features of a known video, computed in blocks when the first frame of a block is needed."""
 
-    def __init__(self, frames: torch.Tensor, *, size: int) -> None:
-        """Keep the frames (T, 3, H, W); at most `size` of them are encoded at once."""
+    def __init__(self, frames: torch.Tensor, *, first: int = 0, size: int) -> None:
+        """Keep the frames (T, 3, H, W) from position `first` on; at most `size` are encoded at once."""
         self._frames = frames
+        self._first = first
         self._size = size
         self._begin = 0
         self._block: QueryFeatures | None = None
@@ -31,11 +32,13 @@ class FeatureQueue:
             index: position in the video; frames are asked for in order.
             encode: maps (B, 3, H, W) to features of B frames.
         """
-        if index >= len(self._frames):
-            raise IndexError(f"frame {index} was not in the preview of {len(self._frames)} frames")
+        last = self._first + len(self._frames) - 1
+        if not self._first <= index <= last:
+            raise IndexError(f"frame {index} was not in the preview of {self._first} to {last}")
         if self._block is None or not self._begin <= index < self._begin + len(self._block.key):
             self._block = None  # free the old block before the next is made
             self._begin = index
-            self._block = encode(self._frames[index : index + self._size])
+            at = index - self._first
+            self._block = encode(self._frames[at : at + self._size])
         at = index - self._begin
         return QueryFeatures(*(x[at : at + 1] for x in self._block))

@@ -75,12 +75,14 @@ class STMSegmenter:
         self._last_permanent = 0
 
     def preview(self, frames: torch.Tensor) -> None:
-        """Optional, before `init`: show the video, so that features are computed many frames at a time.
+        """Optional: show the frames to come, so that features are computed many frames at a time.
 
         Args:
-            frames: (T, 3, H, W), the frame of `init` first, then those of the steps in their order.
+            frames: (T, 3, H, W): before `init` its frame first, then those of the steps in their order;
+                later the frame of the next step first.
         """
-        self._queue = FeatureQueue(frames, size=self._preview_frames)
+        first = 0 if self._memory is None else self._index + 1
+        self._queue = FeatureQueue(frames, first=first, size=self._preview_frames)
 
     @torch.inference_mode()
     def init(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
@@ -91,6 +93,7 @@ class STMSegmenter:
         truth = self.padding.apply(one_hot(mask, range(1, self._objects + 1)))
         x = self._prepare(frame[None])
         height, width = (n // self._model.stride for n in x.shape[-2:])
+        # One memory serves one video: a second `init` starts anew.
         self._memory = MemoryBank(height * width, max_entries=self._max_entries)
         if self._model.aggregates_first:
             first = aggregate(truth)
