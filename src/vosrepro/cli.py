@@ -44,6 +44,8 @@ COMMANDS = (
     Command("score", "tools", "score any folder or zip of masks", "scoring.command"),
     Command("submit", "tools", "check or pack masks for a challenge server",
             "scoring.submit_command"),
+    Command("correspond", "tools", "show what a network takes for the same place in two frames",
+            "inference.correspond_command"),
     Command("parity", "tools", "compare a method with recorded outputs of its original",
             "inference.parity_command"),
     Command("bench", "tools", "measure speed and memory: score, infer, train", "bench_command"),

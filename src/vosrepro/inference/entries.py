@@ -21,6 +21,7 @@ from vosrepro.artifacts import file_digest, read_json, value_digest, write_json,
 from vosrepro.datasets import Video, benchmark_videos
 from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameTime, memory, summarize
+from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
 from vosrepro.inference.weights import inference_model
 from vosrepro.journal import Journal
@@ -73,6 +74,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
             rates = {k: v for k, v in record["timing"].items() if v is not None}
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
         journal.end()
+    write_pairs(plan, run, model, device=device)
     write_json(
         run.folder / "inference.json",
         {

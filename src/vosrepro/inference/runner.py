@@ -174,7 +174,7 @@ class _Ahead:
         block = self._blocks.pop(index, None)
         if block is not None and len({image.shape for image in block}) == 1:
             assert self._show is not None
-            self._show(torch.stack([_upload(image, self._device, self._side) for image in block]))
+            self._show(torch.stack([upload(image, self._device, self._side) for image in block]))
 
 
 def _given(
@@ -198,8 +198,8 @@ def _given(
     return given if given.any() else None
 
 
-def _upload(image: torch.Tensor, device: torch.device, short_side_px: int | None) -> torch.Tensor:
-    """uint8 (H, W, 3) on the host -> float32 (3, h, w) in [0, 1] at the evaluation size."""
+def upload(image: torch.Tensor, device: torch.device, short_side_px: int | None) -> torch.Tensor:
+    """A frame as a method sees it: uint8 (H, W, 3) on the host -> float32 (3, h, w) in [0, 1] at the evaluation size."""
     frame = image.to(device, non_blocking=True).permute(2, 0, 1).float().div_(255)
     height, width = image.shape[:2]
     if short_side_px is None:
@@ -216,7 +216,7 @@ def _advance(
     short_side_px: int | None,
 ) -> torch.Tensor:
     height, width = image.shape[:2]
-    frame = _upload(image, device, short_side_px)
+    frame = upload(image, device, short_side_px)
     size = (frame.shape[1], frame.shape[2])
     mask = None if given is None else torch.from_numpy(given).to(device, non_blocking=True)
     small = None if mask is None else resize_labels(mask, size)

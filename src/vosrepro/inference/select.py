@@ -110,7 +110,8 @@ def _source_weights(run: Run, device: torch.device) -> Path:
     network = build_model(run.method, run.model, weights=None, seed=run.seed, device=device)
     assert network is not None
     path = run.folder / "random.safetensors"
-    save_weights(path, network.state_dict(), {"made_by": f"random initialisation, seed {run.seed}"})
+    facts = {"method": run.method, "model": dict(run.model), "random_seed": run.seed}
+    save_weights(path, network.state_dict(), facts)
     return path
 
 

@@ -21,17 +21,22 @@ _AHEAD = 16
 
 @runtime_checkable
 class Source(Protocol):
-    """A video for `runner.segment_video`.
+    """A video for `runner.segment_video`."""
 
-    Attributes:
-        name: for messages and tables.
-        frame_names: one name for each frame, in temporal order.
-        starts: object id -> name of the frame on which its mask is given.
-    """
+    @property
+    def name(self) -> str:
+        """For messages and tables."""
+        ...
 
-    name: str
-    frame_names: Sequence[str]
-    starts: Mapping[int, str]
+    @property
+    def frame_names(self) -> Sequence[str]:
+        """One name for each frame, in temporal order."""
+        ...
+
+    @property
+    def starts(self) -> Mapping[int, str]:
+        """Object id -> name of the frame on which its mask is given."""
+        ...
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3) RGB; indices are asked for in ascending order, each once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.artifacts import atomic
-from vosrepro.errors import CheckpointError
+from vosrepro.errors import CheckpointError, ConfigError
 from vosrepro.methods import get_method
 
 if TYPE_CHECKING:
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 
 
 def save_weights(
-    path: Path | str, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+    path: Path | str, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a state dict atomically as safetensors."""
+    """Write a state dict atomically as safetensors, with facts that `describe` reads again."""
     from safetensors.torch import save_file
 
+    # One key of metadata: safetensors writes several in random order.
+    metadata = None if facts is None else {"vosrepro": json.dumps(dict(facts), sort_keys=True)}
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(metadata or {}))
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
@@ -44,6 +47,43 @@ def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"weights {path} cannot be read ({error}): delete the file and run the step that makes it"
         ) from error
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """What a weights file says of itself: "method", "model" (arguments of the network), "step", ...
+
+    Raises:
+        CheckpointError: if it cannot be read, or was written by something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        facts = json.loads(metadata["vosrepro"])
+        get_method(facts["method"])
+        return {"model": {}, **facts}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no weights file {path}") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file ({error})") from error
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} does not say which method it belongs to: use weights that vosrepro trained, "
+            "selected or imported"
+        ) from error
+
+
+def open_model(path: Path, *, device: torch.device) -> tuple[str, nn.Module]:
+    """The method's name and the network for inference of a weights file that describes itself.
+
+    Raises:
+        CheckpointError: if it does not, or does not fit.
+    """
+    facts = describe(path)
+    network = inference_model(facts["method"], facts["model"], weights=path, seed=0, device=device)
+    assert network is not None
+    return facts["method"], network
 
 
 def build_model(

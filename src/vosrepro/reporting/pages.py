@@ -15,11 +15,12 @@ from vosrepro.reporting.ablation import ablation
 from vosrepro.reporting.cards import load_card
 from vosrepro.reporting.checks import make_checks
 from vosrepro.reporting.comparisons import compare, primary_row, worst_sequences
+from vosrepro.reporting.correspondences import load_pairs
 from vosrepro.reporting.evidence import collect
 from vosrepro.reporting.outlets import metrics_tree, write_outlets
 from vosrepro.reporting.provenance import trails
 from vosrepro.reporting.summary import compared, environment, study_verdict
-from vosrepro.reporting.table import Table, build_table, metrics_of
+from vosrepro.reporting.table import Row, Table, build_table, metrics_of
 from vosrepro.reporting.verdicts import LABELS, MEANINGS
 from vosrepro.reporting.viewer import Viewer, ViewerMaker
 
@@ -35,7 +36,7 @@ def render(
     partial: bool = False,
     outlets: bool = True,
 ) -> list[Path]:
-    """Write all.html, <study>/<method>.html, and results/<study>/{metrics.json,plots/*.csv}.
+    """Write all.html, <study>/<method>.html, <study>/<method>-correspondences.html, and results/<study>/{metrics.json,plots/*.csv}.
 
     What is missing becomes a row "not run"; equal artifacts give equal bytes.
 
@@ -60,8 +61,14 @@ def render(
     pages = {out / f"{name}.html": _overview(table, folder)}
     viewers = ViewerMaker(table)
     for method in plan.methods:
-        page = _method_page(table, method, viewers.make(method), back=f"../{name}.html")
+        pairs = load_pairs(next(filter(None, _primary_rows(table, method)), None))
+        page = _method_page(table, method, viewers.make(method), pairs, back=f"../{name}.html")
         pages[out / folder / f"{method}.html"] = page
+        if pairs:
+            page = _template("correspondences.html").render(
+                plan=plan, method=plan.methods[method], pairs=pairs, back=f"{method}.html"
+            )
+            pages[out / folder / f"{method}-correspondences.html"] = page
     for path, text in pages.items():
         write_text(path, text)
         log.info("%s: %.2f MB", path, len(text.encode()) / 1e6)
@@ -104,7 +111,13 @@ def _overview(table: Table, folder: str) -> str:
     )
 
 
-def _method_page(table: Table, method: str, viewer: Viewer | None, *, back: str) -> str:
+def _primary_rows(table: Table, method: str) -> list[Row | None]:
+    return [primary_row(table, method, benchmark) for benchmark in table.plan.benchmarks]
+
+
+def _method_page(
+    table: Table, method: str, viewer: Viewer | None, pairs: dict[str, Any] | None, *, back: str
+) -> str:
     plan = table.plan
     rows = table.of(method)
     metric = plan.study.selection.metric
@@ -122,6 +135,7 @@ def _method_page(table: Table, method: str, viewer: Viewer | None, *, back: str)
         verdict=compared(rows),
         ablation=ablation(table, method),
         viewer=viewer,
+        pairs=pairs,
         shown=_shown_in_viewer(viewer),
         details=_details(table, method),
         training=figures.training_figures(table, method),

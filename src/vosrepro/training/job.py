@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import resource
 import sys
@@ -158,12 +157,14 @@ class Job:
         if not self.world.first:
             return
         path = self.folder.weights(self.step)
-        facts = {"method": self.node.method, "stage": self.node.stage, "step": self.step}
-        meta = {
-            "vosrepro": json.dumps(facts)
-        }  # one key: safetensors writes several in random order
+        facts = {
+            "method": self.node.method,
+            "model": dict(self.node.model),
+            "stage": self.node.stage,
+            "step": self.step,
+        }
         try:
-            save_weights(path, self.network.state_dict(), meta)
+            save_weights(path, self.network.state_dict(), facts)
         except ImportError as error:
             raise CheckpointError(
                 "weights are stored as safetensors, which is not installed: pip install safetensors"

@@ -140,7 +140,7 @@ class Optimizer:
         update = adamw if self.params.name == "adamw" else adam
         update(
             [self.parameters[i] for i in live],
-            [self.parameters[i].grad for i in live],
+            self._gradients(live),
             [self._slots["mean"][i] for i in live],
             [self._slots["square"][i] for i in live],
             [self._slots["largest"][i] for i in live] if self.params.amsgrad else [],
@@ -155,12 +155,16 @@ class Optimizer:
             maximize=False,
         )
 
+    def _gradients(self, live: list[int]) -> list[torch.Tensor]:
+        found = [self.parameters[i].grad for i in live]
+        return [gradient for gradient in found if gradient is not None]
+
     def _sgd(self, live: list[int], lr: float, weight_decay: float) -> None:
         from torch.optim.sgd import sgd
 
         sgd(
             [self.parameters[i] for i in live],
-            [self.parameters[i].grad for i in live],
+            self._gradients(live),
             [self._slots["momentum"][i] for i in live],
             fused=True,
             weight_decay=weight_decay,

@@ -2,6 +2,7 @@
 
 from vosrepro.methods.stm.build import build
 from vosrepro.methods.stm.convert import convert
+from vosrepro.methods.stm.correspondence import correspond
 from vosrepro.methods.stm.parity import parity
 from vosrepro.methods.stm.prepare import prepare
 from vosrepro.methods.stm.segmenter import STMSegmenter
@@ -25,4 +26,5 @@ METHOD = Method(
     convert=convert,
     parity=parity,
     prepare=prepare,
+    correspond=correspond,
 )

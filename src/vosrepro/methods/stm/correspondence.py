@@ -5,70 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
 
+from vosrepro.methods.common.correspondence import Correspondence
 from vosrepro.methods.common.padding import Padding
+from vosrepro.methods.stm.network import SpaceTimeNetwork
 
 if TYPE_CHECKING:
-    from vosrepro.methods.stm.network import SpaceTimeNetwork
+    from torch import nn
 
 
 @torch.inference_mode()
-def affinity(model: SpaceTimeNetwork, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """For each target cell, a distribution over source cells.
+def correspond(
+    model: nn.Module, source: torch.Tensor, target: torch.Tensor
+) -> Correspondence:
+    """The memory's affinity between two frames.
 
     The source is encoded as memory with empty masks and the target as query, so exchanging the two
     does not transpose the result.
 
     Args:
-        model: the network.
-        source: (3, H, W) in [0, 1].
-        target: (3, H, W) in [0, 1], of the same size.
-
-    Returns:
-        float32 (S, T): columns sum to 1. Cells are row-major on the padded grid.
+        model: the network, prepared for inference or not.
+        source: float32 (3, H, W) in [0, 1].
+        target: float32 (3, H, W) in [0, 1], of the same size.
 
     Source: hkchengrex/Mask-Propagation: model/corr_network.py.
     """
+    if not isinstance(model, SpaceTimeNetwork):
+        raise TypeError(f"expected a space-time memory network, not {type(model).__name__}")
     padding = Padding.to_multiple(*source.shape[-2:], multiple=model.stride)
-    x, y = (padding.apply(model.normalize(frame[None])) for frame in (source, target))
-    empty = torch.zeros_like(x[:, :1])
-    key, _ = model.encode_memory(x, empty)
+    x, y = (
+        padding.apply(model.normalize(frame[None]).to(model.dtype)) for frame in (source, target)
+    )
+    key, _ = model.encode_memory(x, torch.zeros_like(x[:, :1]))
     query = model.encode_query(y).key
-    return torch.softmax(torch.matmul(key[0], query[0].T).float(), dim=0)
-
-
-def cell_map(
-    model: SpaceTimeNetwork, height: int, width: int, *, row: int, column: int
-) -> torch.Tensor:
-    """A map (h, w) on the padded grid with a one at one cell."""
-    grid = torch.zeros(-(-height // model.stride), -(-width // model.stride))
-    grid[row, column] = 1
-    return grid
-
-
-def transfer_map(
-    model: SpaceTimeNetwork,
-    weights: torch.Tensor,
-    source_map: torch.Tensor,
-    *,
-    height: int,
-    width: int,
-) -> torch.Tensor:
-    """Carry a map on the source's cells to the target's pixels.
-
-    Args:
-        model: the network.
-        weights: (S, T) of `affinity`.
-        source_map: (h, w) non-negative.
-        height: of the unpadded target.
-        width: of the unpadded target.
-
-    Returns:
-        (height, width), its largest value just below 1.
-    """
-    padding = Padding.to_multiple(height, width, multiple=model.stride)
-    grid = (source_map.to(weights).flatten() @ weights).view(1, 1, *source_map.shape)
-    heat = F.interpolate(grid, scale_factor=model.stride, mode="bilinear", align_corners=False)
-    heat = padding.crop(heat)[0, 0]
-    return heat / (heat.max() + 1e-6)
+    weights = torch.softmax(torch.matmul(key[0], query[0].T).float(), dim=0)
+    grid = (x.shape[-2] // model.stride, x.shape[-1] // model.stride)
+    return Correspondence(weights, grid, model.stride, padding)

@@ -13,7 +13,7 @@ from vosrepro.methods.common.masks import one_hot
 from vosrepro.methods.common.padding import Padding
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 from vosrepro.methods.common.seeded import seed_weights
-from vosrepro.methods.stm.correspondence import affinity, cell_map, transfer_map
+from vosrepro.methods.stm.correspondence import correspond
 from vosrepro.methods.stm.memory import read
 from vosrepro.methods.stm.model import MEAN, STD, STM
 from vosrepro.methods.stm.network import QueryFeatures
@@ -169,16 +169,14 @@ class _Observed(STMSegmenter):
 def _correspondence(arrays: Mapping[str, Any]) -> Iterator[ParityRow]:
     """Affinity of two frames and a transferred point."""
     model = _network(arrays, objects=2)
-    source, target = _frames(arrays["corr_src"]), _frames(arrays["corr_tar"])
-    height, width = source.shape[-2:]
-    weights = affinity(model, source, target)
+    found = correspond(model, _frames(arrays["corr_src"]), _frames(arrays["corr_tar"]))
     row, column = (int(n) for n in arrays["corr_point"])
-    point = cell_map(model, height, width, row=row, column=column)
-    yield _close(arrays, "corr_W", weights, 2e-5)
-    carried = (point.flatten() @ weights).view(point.shape)
+    point = torch.zeros(found.grid)
+    point[row, column] = 1
+    yield _close(arrays, "corr_W", found.weights, 2e-5)
+    carried = (point.flatten() @ found.weights).view(point.shape)
     yield _close(arrays, "corr_map16", carried, 2e-5)
-    heat = transfer_map(model, weights, point, height=height, width=width)
-    yield _close(arrays, "corr_heat", heat, 2e-5)
+    yield _close(arrays, "corr_heat", found.transfer(point), 2e-5)
 
 
 def _training(arrays: Mapping[str, Any]) -> Iterator[ParityRow]:

@@ -1,0 +1,61 @@
+"""What the page of correspondences shows: pairs of frames and, for each source cell, its weights in the target.
+
+A script reads the weights out of a grey image, which is why the image is inside the page: browsers let no
+script read the pixels of a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vosrepro.artifacts import read_json
+from vosrepro.datasets import read_frame
+from vosrepro.errors import VosreproError
+from vosrepro.reporting.table import Row
+
+_JPEG_QUALITY = 85
+
+
+def load_pairs(row: Row | None) -> dict[str, Any] | None:
+    """The pairs of a row's run, ready for templates/correspondences.js; None if it has none.
+
+    Args:
+        row: the method's marked row; its first seed is taken.
+    """
+    if row is None or not row.entries:
+        return None
+    folder = row.entries[0].entry.run.folder / "correspondences"
+    try:
+        record = read_json(folder / "correspondences.json")
+        pairs = [_shown(pair, folder) for pair in record["pairs"]]
+    except (VosreproError, OSError, KeyError):
+        return None
+    return {"run": row.entries[0].entry.run.key, "pairs": pairs}
+
+
+def _shown(pair: dict[str, Any], folder: Path) -> dict[str, Any]:
+    weights = (folder / f"{pair['video']}.png").read_bytes()
+    size = (pair["size"][1], pair["size"][0])
+    return {
+        **pair,
+        "weights": _url("image/png", weights),
+        "frames": [_jpeg(Path(pair[which]), size) for which in ("source", "target")],
+        "names": [Path(pair[which]).stem for which in ("source", "target")],
+    }
+
+
+def _jpeg(path: Path, size: tuple[int, int]) -> str:
+    image = Image.fromarray(np.ascontiguousarray(read_frame(path)))
+    buffer = io.BytesIO()
+    image.resize(size, Image.Resampling.BILINEAR).save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    return _url("image/jpeg", buffer.getvalue())
+
+
+def _url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
