@@ -117,3 +117,35 @@ def test_thirty_steps_on_one_clip_learn_it(square_video):
         found["loss"].backward()
         optimizer.step()
     assert found["iou"] > 0.6
+
+
+@pytest.mark.oracle
+def test_gradients_of_all_parameters_equal_finite_differences(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # logits too, for small steps
+    torch.manual_seed(0)
+    model = STM(**TINY | {"width": 4}, objects=2).double().train()
+    labels = torch.randint(0, 3, (2, 3, 16, 24))
+    masks = torch.stack([(labels == k).double() for k in (1, 2)], dim=2)
+    batch = {
+        "frames": torch.rand(2, 3, 3, 16, 24, dtype=torch.float64),
+        "masks": masks,
+        "labels": labels,
+        "selector": torch.ones(2, 2, dtype=torch.float64),
+    }
+
+    def loss():
+        return train_step(model, batch, iteration=0, dice_weight=1.0)["loss"]
+
+    loss().backward()
+    step = 1e-6
+    for name, parameter in model.named_parameters():
+        direction = torch.randn_like(parameter)
+        with torch.no_grad():
+            parameter += step * direction
+            above = loss()
+            parameter -= 2 * step * direction
+            below = loss()
+            parameter += step * direction
+        slope = float((above - below) / (2 * step))
+        ours = float((parameter.grad * direction).sum())
+        assert ours == pytest.approx(slope, rel=1e-4, abs=1e-7), name

@@ -137,7 +137,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, sour
     problems = []
     for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", shapes)):
         if names:
-            problems.append(f"{len(names)} {what} ({', '.join(names[:3])}, ...)"[:300])
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            problems.append(f"{len(names)} {what} ({shown})")
     if problems:
         raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
     network.load_state_dict(dict(state), strict=False)

@@ -107,6 +107,7 @@ def _finish(
         job.restore(saved)
     elif job.world.first:
         record.clear_stale(job.node)
+        log.info("%s: training %d steps on %s", job.node.folder, job.node.params.steps, job.device)
     job.check_space()
     facts = record.job_facts(str(job.device), job.world.size)
     record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
