@@ -61,6 +61,7 @@ class ParameterGroup(Strict):
     lr_factor: Annotated[float, Field(ge=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] | None = None  # None: the optimizer's
     updates_per_step: Positive = 1  # with the same gradient
+    vectors: bool = False  # only biases and scales: tensors with fewer than two dimensions
 
 
 class OptimizerParams(Strict):
@@ -91,6 +92,8 @@ class StageParams(Strict):
     steps: Positive
     optimizer: OptimizerParams
     precision: Literal["fp32", "bf16"] = "fp32"
+    # Checkpoints hold the moving average of the weights with this decay; None: the weights themselves.
+    average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     checkpoint_every_steps: Positive
     state_every_steps: Positive | None = None  # resume state; None: at each checkpoint
     log_every_steps: Positive = 10
@@ -117,6 +120,7 @@ class RecipeParams(Strict):
     weights: Literal["trained", "random", "imported", "none"] = "trained"
     stages: tuple[Name, ...] = ()
     model: dict[str, Any] = {}  # without stages: constructor arguments that differ from the size's
+    published_as: Name | None = None  # the recipe whose published numbers these weights should have
 
     @model_validator(mode="after")
     def _stages_iff_trained(self) -> RecipeParams:
@@ -172,6 +176,7 @@ class BenchmarkParams(Strict):
     scoring: Name | None  # a protocol of vosrepro.scoring; None: scored by a server only
     frame_source: Literal["all", "annotated"] = "all"
     input_short_side_px: Positive | None = None  # None: native size
+    fit_px: tuple[Positive, Positive] | None = None  # width, height: segment scaled copies that fit
     primary_metrics: tuple[str, ...]  # names of the columns of scores.csv that carry a verdict
     margin_points: dict[str, float]  # equivalence margin of the verdict, in points (0..100)
 
@@ -204,6 +209,15 @@ class EntryParams(Strict):
     seeds: tuple[int, ...] | None = None  # None: the study's
 
 
+class Only(Strict):
+    """A part of a study: an entry is run if each list that is given holds its name."""
+
+    methods: tuple[Name, ...] | None = None
+    recipes: tuple[Name, ...] | None = None
+    variants: tuple[Name, ...] | None = None
+    benchmarks: tuple[Name, ...] | None = None
+
+
 class StatisticsParams(Strict):
     """Settings of intervals and verdicts."""
 
@@ -224,6 +238,7 @@ class Study(Strict):
     gpus_per_training: Positive = 1
     selection: SelectionParams
     entries: tuple[EntryParams, ...]
+    only: Only = Only()  # --config 'only={methods: [stm]}'
     statistics: StatisticsParams = StatisticsParams()
     expected: str | None = None  # CSV with our own reference results and their seed spread
     viewer_sequences: Annotated[int, Field(ge=0)] = 4  # per benchmark, in the report's frame viewer

@@ -24,7 +24,8 @@ def test_a_complete_root_is_described(small: DataParams):
     parts = manifest["parts"]
     assert list(parts) == [
         "davis16-train", "davis16-val", "davis17-train", "davis17-val", "davis17-testdev",
-        "ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval", "static", "bl30k",
+        "ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval", "static", "ali21", "bl30k",
+        "imagenet",
     ]  # fmt: skip
     assert parts["davis17-val"]["videos"] == 2
     assert parts["davis17-val"]["frames"] == parts["davis17-val"]["masks"] == 40

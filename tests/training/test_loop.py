@@ -13,6 +13,7 @@ from vosrepro.journal import read_events
 from vosrepro.training.bench import bench
 from vosrepro.training.loop import train
 from vosrepro.training.meter import LossGuard
+from vosrepro.training.order import build_seed
 from vosrepro.training.state import StateFolder
 from vosrepro.training.world import World
 
@@ -63,6 +64,22 @@ def test_a_step_without_anything_to_learn_leaves_the_weights(tiny):
     node = tiny.node(tiny.stage(loss={"skip_from": 5}))
     train(node, tiny.STUDY, device="cpu")
     assert same(load_file(node.weights(5)), load_file(node.weights(10)))
+
+
+def test_checkpoints_can_hold_the_average_of_the_weights(tiny):
+    plain = tiny.node(tiny.stage(steps=6, checkpoint_every_steps=1, average_decay=None))
+    train(plain, tiny.STUDY, device="cpu")
+    weights = [load_file(plain.weights(step)) for step in range(1, 7)]
+    averaged = tiny.node(tiny.stage(steps=6, checkpoint_every_steps=6, average_decay=0.5))
+    torch.manual_seed(build_seed(averaged.seed, averaged.stage))
+    mean = {k: v.clone() for k, v in tiny.TinyNet().state_dict().items()}
+    for step, after in enumerate(weights):
+        share = 1 - min(0.5, (1 + step) / (10 + step))
+        mean = {k: v + share * (after[k] - v) for k, v in mean.items()}
+    train(averaged, tiny.STUDY, device="cpu")
+    found = weights_of(averaged)
+    for name, value in mean.items():
+        assert torch.allclose(found[name], value, atol=1e-6), name
 
 
 def test_two_trainings_with_one_seed_are_bit_identical_and_another_seed_differs(

@@ -53,8 +53,11 @@ def uninterrupted(tiny, tmp_path, monkeypatch, params, **model):
     return result
 
 
-def test_training_interrupted_in_the_middle_ends_with_the_same_bits(tiny, tmp_path, monkeypatch):
-    params = tiny.stage(**OPTIONS)
+@pytest.mark.parametrize("average_decay", [None, 0.9])
+def test_training_interrupted_in_the_middle_ends_with_the_same_bits(
+    tiny, tmp_path, monkeypatch, average_decay
+):
+    params = tiny.stage(**OPTIONS, average_decay=average_decay)
     whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params)
     node = tiny.node(params)
     tiny.shoot_at(4, signal.SIGTERM)

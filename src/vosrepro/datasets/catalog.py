@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from vosrepro.datasets import bl30k, davis, static, youtube
+from vosrepro.datasets import alibaba, bl30k, davis, static, youtube
+from vosrepro.datasets.resized import resized_folder, resized_video
 from vosrepro.datasets.video import StaticImage, Truth, Video
 from vosrepro.params import BenchmarkParams, DataParams, pick
 
@@ -18,13 +19,26 @@ _TRAINING: dict[str, Callable[[DataParams], list[Video]]] = {
 
 
 def benchmark_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]:
-    """The videos that inference runs on, in the order of the benchmark's list.
+    """The videos that inference runs on, in the order of the benchmark's list; scaled copies if it wants them.
 
     Raises:
         DataError: if something is missing or malformed.
     """
-    if benchmark.dataset == "ytvos":
-        return youtube.benchmark(benchmark.split, benchmark.frame_source, data)
+    videos = original_videos(benchmark, data)
+    if benchmark.fit_px is None:
+        return videos
+    folder = resized_folder(benchmark, data)
+    return [resized_video(video, folder) for video in videos]
+
+
+def original_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]:
+    """As `benchmark_videos`, at the size of the files."""
+    if benchmark.dataset == "ali21":
+        return alibaba.benchmark(benchmark.split, data)
+    if benchmark.dataset in ("ytvos", "ytvos19"):
+        return youtube.benchmark(
+            benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset
+        )
     return davis.benchmark(benchmark.dataset, benchmark.split, data)
 
 
@@ -34,7 +48,9 @@ def benchmark_truth(benchmark: BenchmarkParams, data: DataParams) -> Truth:
     Raises:
         DataError: if the ground truth is missing or not public.
     """
-    if benchmark.dataset == "ytvos":
+    if benchmark.dataset == "ali21":
+        return alibaba.truth(benchmark.split, data)
+    if benchmark.dataset in ("ytvos", "ytvos19"):
         return youtube.truth(benchmark.split, data)
     return davis.truth(benchmark.dataset, benchmark.split, data)
 

@@ -28,10 +28,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="make it anew even if it is complete"
     )
 
+    ready = actions.add_parser(
+        "prepare", help="put a real data set in place: from archives, or a folder that you have",
+        description="Archives are extracted safely into the official layout; a folder is linked. Without "
+        "PATH, archives in ROOT/downloads are taken. Then everything is verified and described.",
+    )  # fmt: skip
+    ready.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
+    ready.add_argument(
+        "paths", metavar="PATH", nargs="*", type=Path, help="archives, or one folder"
+    )
+    ready.add_argument("--root", default="real", help="data root (default: %(default)s)")
+    ready.add_argument("--copy", action="store_true", help="copy a folder instead of linking it")
+    ready.add_argument(
+        "--download", action="store_true", help="fetch archives that need no login; goes on where it stopped"
+    )  # fmt: skip
+    ready.add_argument("--jjval", type=Path, metavar="FILE",
+                       help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)")  # fmt: skip
+
+    convert = actions.add_parser("convert", help="make the smaller copies that training reads")
+    convert.add_argument("kind", choices=("youtube-480p", "static-384"))
+    convert.add_argument("source", type=Path, help="YouTube/train, or a folder of large images")
+    convert.add_argument("target", type=Path, help="YouTube/train_480p, or static/BIG_small")
+    convert.add_argument("--processes", type=int, default=1, help="(default: %(default)s)")
+
     verify = actions.add_parser("verify", help="say in a sentence what a data root lacks")
-    where = verify.add_mutually_exclusive_group(required=True)
+    where = verify.add_mutually_exclusive_group()
     where.add_argument("--study", help="check what a study (params/studies/<study>.yaml) reads")
-    where.add_argument("--root", help="check a data root")
+    where.add_argument("--root", default="real", help="check a data root (default: %(default)s)")
     verify.add_argument("names", nargs="*", metavar="NAME",
                         help="sets (davis2017) or parts (davis17-val); default: all that is needed or there")  # fmt: skip
     verify.add_argument(
@@ -51,9 +74,33 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0; faults are raised as `VosreproError`.
     """
-    actions = {"generate": _generate, "verify": _verify, "manifest": _manifest}
+    actions = {
+        "generate": _generate, "verify": _verify, "manifest": _manifest,
+        "prepare": _prepare, "convert": _convert,
+    }  # fmt: skip
     actions[args.action](args)
     return 0
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from vosrepro.datasets.prepare import prepare as prepare_set
+
+    manifest = prepare_set(
+        args.name, DataParams(root=args.root), args.paths, copy=args.copy, fetch=args.download,
+        jjval=args.jjval,
+    )  # fmt: skip
+    _show(manifest)
+    print(f"described in {Path(args.root) / 'manifests' / args.name}.json")
+
+
+def _convert(args: argparse.Namespace) -> None:
+    from vosrepro.datasets import conversions
+
+    if args.kind == "youtube-480p":
+        count = conversions.resize_youtube(args.source, args.target, processes=args.processes)
+    else:
+        count = conversions.shrink_static(args.source, args.target)
+    print(f"{args.target}: {count} {'files' if args.kind == 'youtube-480p' else 'images'}")
 
 
 def _generate(args: argparse.Namespace) -> None:

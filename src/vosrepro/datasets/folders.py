@@ -47,17 +47,36 @@ SOURCES = {
         "download train.zip and valid.zip (and valid_all_frames.zip into all_frames/) from "
         "youtube-vos.org and extract them there",
     ),
+    "ytvos19": Source(
+        "YouTube2019",
+        ("train", "valid"),
+        "download valid.zip (and valid_all_frames.zip into all_frames/) of the 2019 version from "
+        "youtube-vos.org and extract them there",
+    ),
     "static": Source(
         "static",
         ("",),
         "download the static image sets (FSS-1000, DUTS, ECSSD, BIG, HRSOD) and put them there as "
         "fss/, DUTS-TR/, DUTS-TE/, ecssd/, BIG_small/, HRSOD_small/",
     ),
+    "ali21": Source(
+        "Alibaba",
+        ("JPEGImages",),
+        "put the videos there as JPEGImages/<video>/00001.jpg, the masks of their first frames as "
+        "Annotations/<video>/00001.png, and the list ImageSets/test.txt",
+    ),
     "bl30k": Source(
         "BL30K",
         ("JPEGImages",),
         "download BL30K (doi.org/10.13012/B2IDB-1702934_V1) and extract its segments there, so that "
         "JPEGImages and Annotations lie directly in it",
+    ),
+    "imagenet": Source(
+        "ImageNet",
+        ("train", ""),
+        "download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz from "
+        "image-net.org and put them there, extracted (train/<class>/*.JPEG, val/) or the tar files as they "
+        "are with the development kit extracted",
     ),
 }
 

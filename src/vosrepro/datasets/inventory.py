@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vosrepro.datasets import davis, static, youtube
+from vosrepro.datasets import alibaba, davis, imagenet, static, youtube
 from vosrepro.datasets.folders import set_folder
-from vosrepro.datasets.video import IMAGES, list_videos, read_list
+from vosrepro.datasets.video import IMAGES, list_frames, list_masks, list_videos, read_list
 from vosrepro.errors import DataError
 from vosrepro.params import DataParams
 
 _SHOWN = 5
+#: Videos of the validation set -> the year's data set. Source: youtube-vos.org.
+_VALID_VIDEOS = {474: "ytvos", 507: "ytvos19"}
 
 
 @dataclass
@@ -85,6 +87,21 @@ def _davis(data: DataParams, *, dataset: str, split: str) -> Inventory:
     return found
 
 
+def _ali21(data: DataParams) -> Inventory:
+    folder = set_folder("ali21", data)
+    listed = alibaba.list_file("test", data)
+    found = Inventory(folder, others=[listed])
+    for name in read_list(listed):
+        images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
+        if list_masks(masks):
+            first = _video(found, images, masks, needed="first")
+            found.first_masks += [] if first is None else [first]
+        else:  # a detector finds the first objects
+            found.pairs += [(path, None) for path in list_frames(images)]
+            found.videos += 1
+    return found
+
+
 def _bl30k(data: DataParams) -> Inventory:
     folder = set_folder("bl30k", data)
     found = Inventory(folder)
@@ -119,18 +136,27 @@ def _youtube_train(data: DataParams, *, only_jjval: bool) -> Inventory:
     return found
 
 
-def _youtube_run(data: DataParams, *, split: str, frame_source: str) -> Inventory:
+def _youtube_run(
+    data: DataParams, *, split: str, frame_source: str, dataset: str = "ytvos"
+) -> Inventory:
     """What a run on "valid" or "jjval" reads: frames, and masks where objects begin."""
-    root = set_folder("ytvos", data)
+    root = set_folder(dataset, data)
     archive = root / ("train" if split == "jjval" else "valid")
     found = Inventory(root, others=[archive / "meta.json"])
     if split == "jjval":
         found.others.append(youtube.jjval_list(data))
     try:
-        videos = youtube.benchmark(split, frame_source, data)
+        videos = youtube.benchmark(split, frame_source, data, dataset=dataset)
     except DataError as error:
         found.defects.append(str(error))
         return found
+    year = _VALID_VIDEOS.get(len(videos)) if split == "valid" else None
+    if year is not None and year != dataset:
+        years = {"ytvos": "2018", "ytvos19": "2019"}
+        found.defects.append(
+            f"{archive} holds {len(videos)} videos as YouTube-VOS {years[year]} does, but {years[dataset]} "
+            f"is meant: extract valid.zip of {years[dataset]} there"
+        )
     for video in videos:
         starts = set(video.starts.values())
         given = {f: video.annotations[f] for f in starts}
@@ -145,6 +171,15 @@ def _static(data: DataParams) -> Inventory:
     images = {image.name: image for image in static.images(data)}
     found = Inventory(folder, videos=len(images))
     found.pairs = [(image.image, image.mask) for image in images.values()]
+    return found
+
+
+def _imagenet(data: DataParams) -> Inventory:
+    """Both halves; archives that are read in place count as one file each."""
+    images = [*imagenet.training_images(data), *imagenet.validation_images(data)]
+    found = Inventory(set_folder("imagenet", data), videos=len(images))
+    found.pairs = [(image.path, None) for image in images if image.place is None]
+    found.others = sorted({image.path for image in images if image.place is not None})
     return found
 
 
@@ -198,6 +233,14 @@ PARTS: dict[str, Callable[[DataParams], Inventory]] = {
     "ytvos-jjval-all": partial(_youtube_run, split="jjval", frame_source="all"),
     "ytvos-valid": partial(_youtube_run, split="valid", frame_source="annotated"),
     "ytvos-valid-all": partial(_youtube_run, split="valid", frame_source="all"),
+    "ytvos19-valid": partial(
+        _youtube_run, split="valid", frame_source="annotated", dataset="ytvos19"
+    ),
+    "ytvos19-valid-all": partial(
+        _youtube_run, split="valid", frame_source="all", dataset="ytvos19"
+    ),
     "static": _static,
     "bl30k": _bl30k,
+    "imagenet": _imagenet,
+    "ali21": _ali21,
 }

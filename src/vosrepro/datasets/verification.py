@@ -27,6 +27,7 @@ _FAMILIES = {
     "davis2017": ("davis17-train", "davis17-val"),
     "davis2017-testdev": ("davis17-testdev",),
     "ytvos": ("ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval"),
+    "ytvos19": ("ytvos19-valid", "ytvos19-valid-all"),
 }
 _SAMPLES = 200  # image and mask pairs that are read of a part too large to be read whole
 
@@ -92,7 +93,7 @@ def _advice(data: DataParams) -> str:
 def parts_of_plan(plan: Plan) -> list[str]:
     """The parts that a study's jobs read, in the order of `PARTS`."""
     needed = {source.set for node in plan.stages for source in node.params.data}
-    if any(run.params.weights != "none" for run in plan.runs):
+    if any(run.params.weights == "trained" for run in plan.runs):
         needed.add(plan.study.selection.set)
     needed = {name.removesuffix("-all") for name in needed}
     needed |= {benchmark_part(benchmark) for benchmark in plan.benchmarks.values()}
@@ -103,8 +104,12 @@ def parts_of_plan(plan: Plan) -> list[str]:
 
 def benchmark_part(benchmark: BenchmarkParams) -> str:
     """The part that a benchmark reads."""
-    if benchmark.dataset == "ytvos":
-        return f"ytvos-{benchmark.split}" + ("-all" if benchmark.frame_source == "all" else "")
+    if benchmark.dataset in ("ytvos", "ytvos19"):
+        return f"{benchmark.dataset}-{benchmark.split}" + (
+            "-all" if benchmark.frame_source == "all" else ""
+        )
+    if benchmark.dataset == "ali21":
+        return "ali21"
     if benchmark.dataset == "davis2017-testdev":
         return "davis17-testdev"
     return f"{benchmark.dataset.replace('davis20', 'davis')}-{benchmark.split}"
@@ -131,6 +136,8 @@ def _present(data: DataParams) -> list[str]:
             "ytvos-valid": "valid",
             "ytvos-valid-all": "all_frames/valid_all_frames",
             "ytvos-jjval": "train/ImageSets/jjval.txt",
+            "ytvos19-valid": "valid",
+            "ytvos19-valid-all": "all_frames/valid_all_frames",
         }
         for part in _FAMILIES.get(name, (name,)):
             if any(folder.glob(markers.get(part, "*"))):

@@ -29,6 +29,7 @@ class Video:
             videos the ids of the first annotated frame, read when first asked for.
         binary: whether every non-zero label is object 1 (DAVIS 2016).
         categories: object id -> category, where the set has categories (YouTube-VOS).
+        original_size: (height, width) to which masks are restored, if the frames are scaled copies.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Video:
     starts: Mapping[int, str]
     binary: bool = False
     categories: Mapping[int, str] = field(default_factory=dict)
+    original_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

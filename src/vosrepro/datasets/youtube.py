@@ -39,18 +39,21 @@ def train_folder(data: DataParams) -> Path:
     return resized if resized.is_dir() else root / "train"
 
 
-def image_folder(split: str, frame_source: str, data: DataParams) -> Path:
+def image_folder(
+    split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos"
+) -> Path:
     """Where the frames lie that a method is run on.
 
     Args:
         split: "valid" or "jjval".
         frame_source: "annotated" (every fifth frame, as distributed) or "all" (30 frames a second).
         data: where the sets lie.
+        dataset: "ytvos" (2018) or "ytvos19".
 
     Raises:
         DataError: if all frames are asked for but not there.
     """
-    root, archive = set_folder("ytvos", data), "train" if split == "jjval" else "valid"
+    root, archive = set_folder(dataset, data), "train" if split == "jjval" else "valid"
     if frame_source == "annotated":
         return root / archive / "JPEGImages"
     folder = root / "all_frames" / f"{archive}_all_frames" / "JPEGImages"
@@ -62,15 +65,17 @@ def image_folder(split: str, frame_source: str, data: DataParams) -> Path:
     return folder
 
 
-def benchmark(split: str, frame_source: str, data: DataParams) -> list[Video]:
+def benchmark(
+    split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos"
+) -> list[Video]:
     """The videos of "valid" or "jjval", each object with the frame where it is given.
 
     Raises:
         DataError: if a file is missing, or an object is given in a frame without image or mask.
     """
-    root = set_folder("ytvos", data)
+    root = set_folder(dataset, data)
     archive = "train" if split == "jjval" else "valid"
-    images = image_folder(split, frame_source, data)
+    images = image_folder(split, frame_source, data, dataset=dataset)
     meta = read_meta(root / archive / "meta.json")
     names = read_list(jjval_list(data)) if split == "jjval" else list_videos(images)
     return [
@@ -132,8 +137,10 @@ def read_meta(path: Path, *, optional: bool = False) -> Mapping[str, Any]:
     if optional and not path.is_file():
         return {}
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        text = path.read_text(encoding="utf-8")
+        videos = json.loads(text, object_pairs_hook=_without_twins)["videos"]
         for name, entry in videos.items():
+            _without_twins([(int(label), None) for label in entry["objects"]])
             for label, facts in entry["objects"].items():
                 if not 0 < int(label) < VOID or not facts["frames"]:
                     raise ValueError(f"object {label} of {name}")
@@ -144,6 +151,16 @@ def read_meta(path: Path, *, optional: bool = False) -> Mapping[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a meta.json of YouTube-VOS ({error!r})") from error
     return videos
+
+
+def _without_twins(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A mapping; a key that is given twice would hide a video or an object."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twin = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"'{twin}' is given twice")
+    return found
 
 
 def _video(

@@ -317,7 +317,11 @@ def _color_table(amount: float, rng: np.random.Generator) -> np.ndarray:
 
 # ------------------------------------------------------------------------------------------- plain
 
-_INTERPOLATIONS = {"area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC, "nearest": cv2.INTER_NEAREST}
+_INTERPOLATIONS = {
+    "area": cv2.INTER_AREA,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST_EXACT,
+}
 _CROP_TRIES = 6
 
 

@@ -54,12 +54,14 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
     Raises:
         DataError: if nothing is left.
     """
-    from vosrepro.datasets import static_images, training_videos
+    from vosrepro.datasets import imagenet, static_images, training_videos
 
     items: list[Item] = []
     for source in params.data:
         if source.set == "static":
             found: Sequence[Any] = static_images(study.data)
+        elif source.set == "imagenet":
+            found = imagenet.training_images(study.data)
         else:
             exclude = study.selection.sequences
             videos = training_videos(source.set, study.data, exclude=exclude)
@@ -196,9 +198,13 @@ class ClipSampler:
         read_mask: Callable[[Path], np.ndarray],
     ) -> None:
         from vosrepro.training.augment import PRESETS
+        from vosrepro.training.images import ImageSampler
 
-        kinds = {"static": self._static, "video": self._video}
+        kinds = {"static": self._static, "video": self._video, "image": None}
         self._sample = pick(kinds, params.kind, what="kind of clip", where="training")
+        if self._sample is None:
+            self._sample = ImageSampler(params).sample
+            return
         preset = pick(PRESETS, params.augment, what="augmentation", where="training")
         if preset.kind != params.kind:
             raise ConfigError(

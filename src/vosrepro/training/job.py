@@ -19,6 +19,7 @@ from vosrepro.inference.weights import load_strictly, load_weights, save_weights
 from vosrepro.journal import Journal
 from vosrepro.methods import get_method
 from vosrepro.training import record
+from vosrepro.training.average import WeightAverage
 from vosrepro.training.meter import LossGuard, Meter
 from vosrepro.training.optimize import Optimizer
 from vosrepro.training.order import build_seed
@@ -50,6 +51,7 @@ class Job:
     network: nn.Module
     model: nn.Module
     optimizer: Optimizer
+    average: WeightAverage | None
     meter: Meter
     guard: LossGuard
     world: World
@@ -109,6 +111,8 @@ class Job:
                 weights = method.transfer(weights, network)
             load_strictly(network, weights, source=str(source))
         network.to(device).train()
+        decay = node.params.average_decay
+        average = None if decay is None else WeightAverage(network, decay)
         model: nn.Module = network
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -127,6 +131,7 @@ class Job:
             network=network,
             model=model,
             optimizer=Optimizer(node.params.optimizer, network.named_parameters()),
+            average=average,
             meter=Meter(device, node.params.batch_size),
             guard=LossGuard(device),
             world=world,
@@ -144,7 +149,8 @@ class Job:
         """
         size = sum(t.numel() * t.element_size() for t in self.network.state_dict().values())
         left = sum(step > self.step for step in self.node.params.checkpoint_steps())
-        state = 3 * size  # network and two moments; for a moment there are two files
+        moments = 2 if self.average is None else 3
+        state = (1 + moments) * size  # for a moment there are two files
         check_free_space(self.folder.path, left * size + 2 * state)
 
     def save_weights(self) -> None:
@@ -164,7 +170,7 @@ class Job:
             "step": self.step,
         }
         try:
-            save_weights(path, self.network.state_dict(), facts)
+            save_weights(path, (self.average or self.network).state_dict(), facts)
         except ImportError as error:
             raise CheckpointError(
                 "weights are stored as safetensors, which is not installed: pip install safetensors"
@@ -188,6 +194,7 @@ class Job:
                     "step": self.step,
                     "network": self.network.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
+                    "average": None if self.average is None else self.average.state_dict(),
                     "meter": self.meter.state_dict(),
                     "resumed_from": self.resumed_from,
                     "checkpoints": self.checkpoints,
@@ -204,6 +211,8 @@ class Job:
         """
         load_strictly(self.network, saved["network"], source=str(self.folder.path))
         self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
         self.meter.load_state_dict(saved["meter"])
         self.step = int(saved["step"])
         self.earlier_s = float(saved["wall_s"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -20,6 +20,7 @@ from vosrepro.journal import Journal
 from vosrepro.methods import get_method
 from vosrepro.training import record
 from vosrepro.training.clips import load_items, to_batch
+from vosrepro.training.images import validation
 from vosrepro.training.job import Job
 from vosrepro.training.loader import batches, make_loader
 from vosrepro.training.meter import Meter
@@ -116,7 +117,7 @@ def _finish(
         job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"
     )
     with job.journal, batches(loader) as found:
-        _steps(job, found, stop)
+        _steps(job, found, stop, validation(job, study))
     facts |= job.measured()
     job.journal.end("FINISHED", job.metrics)
     state = {
@@ -132,7 +133,7 @@ def _forked(device: torch.device) -> list[int]:
     return [device.index] if device.type == "cuda" and device.index is not None else []
 
 
-def _steps(job: Job, found: Iterator[Any], stop: Stop) -> None:
+def _steps(job: Job, found: Iterator[Any], stop: Stop, validate: Callable[[], None] | None) -> None:
     params = job.node.params
     weights_at = set(params.checkpoint_steps())
     said = time.monotonic()
@@ -149,6 +150,8 @@ def _steps(job: Job, found: Iterator[Any], stop: Stop) -> None:
             _check_losses(job)
         if reporting:
             said = _report(job, said)
+        if keeping and validate is not None:
+            validate()
         if keeping:
             job.save_weights()
         if saving:
@@ -190,6 +193,8 @@ def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
         if params.optimizer.gradient_clip is not None:
             job.optimizer.clip(params.optimizer.gradient_clip)
         job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
+        if job.average is not None:
+            job.average.update(job.step)
     job.optimizer.zero_grad()
 
 

@@ -51,8 +51,9 @@ class _Group:
     updates: int
 
 
-def _grouped(params: OptimizerParams, names: Sequence[str]) -> list[_Group]:
-    owner = [_first(params.groups, name) for name in names]
+def _grouped(params: OptimizerParams, trainable: Sequence[tuple[str, Any]]) -> list[_Group]:
+    names = [name for name, _ in trainable]
+    owner = [_first(params.groups, name, vector=p.ndim < 2) for name, p in trainable]
     for number, group in enumerate(params.groups):
         if number not in owner:
             raise ConfigError(
@@ -75,8 +76,9 @@ def _grouped(params: OptimizerParams, names: Sequence[str]) -> list[_Group]:
     return found
 
 
-def _first(groups: Sequence[ParameterGroup], name: str) -> int | None:
-    return next((i for i, group in enumerate(groups) if name.startswith(group.prefixes)), None)
+def _first(groups: Sequence[ParameterGroup], name: str, *, vector: bool) -> int | None:
+    fits = (g.prefixes if vector or not g.vectors else () for g in groups)
+    return next((i for i, prefixes in enumerate(fits) if name.startswith(prefixes)), None)
 
 
 def _heads(names: Sequence[str]) -> list[str]:
@@ -103,7 +105,7 @@ class Optimizer:
         self.params = params
         trainable = [(name, p) for name, p in named if p.requires_grad]
         self.parameters = [p for _, p in trainable]
-        self._groups = _grouped(params, [name for name, _ in trainable])
+        self._groups = _grouped(params, trainable)
         slots = ("momentum",) if params.name == "sgd" else ("mean", "square")
         if params.amsgrad and params.name != "sgd":
             slots = (*slots, "largest")

@@ -1,4 +1,4 @@
-"""The mini data: generated videos in the official layouts of DAVIS, YouTube-VOS, BL30K and static sets.
+"""The mini data: generated videos in the official layouts of DAVIS, YouTube-VOS, BL30K, static sets and ImageNet.
 
 The same seed gives the same bytes on every run and every machine of an architecture.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from vosrepro.errors import BusyError, DataError
 
 #: Raised by hand whenever the bytes for a seed change.
-REVISION = 1
+REVISION = 2
 #: Written last; a root without it was not made here.
 MARKER = "generated.json"
 
@@ -39,6 +39,7 @@ def generate(root: Path | str, *, seed: int, limit: int | None = None, processes
         DataError: if `root` holds other files or cannot be written.
         BusyError: if another process is making this root.
     """
+    from vosrepro.datasets.generated.imagenet import CLASSES, write_class
     from vosrepro.datasets.generated.trees import all_clips, write_lists
 
     root = Path(root)
@@ -46,12 +47,16 @@ def generate(root: Path | str, *, seed: int, limit: int | None = None, processes
     clips = all_clips(limit)
     with _workplace(root) as work:
         make = partial(_make, root=work, seed=seed)
+        images = partial(write_class, root=work, seed=seed, limit=limit)
         if processes > 1:
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
+                drawn = pool.map(images, range(CLASSES))
                 facts = list(pool.map(make, clips, chunksize=4))
+                list(drawn)
         else:
             facts = [make(clip) for clip in clips]
+            list(map(images, range(CLASSES)))
         write_lists(work, {clip.name: fact for clip, fact in zip(clips, facts, strict=True)})
         marker = {"revision": REVISION, "seed": seed, "limit": limit, **tree_facts(work)}
         (work / MARKER).write_text(json.dumps(marker, indent=2, sort_keys=True) + "\n")
@@ -64,7 +69,10 @@ def is_current(root: Path | str, *, seed: int, limit: int | None = None) -> bool
     wanted = {"revision": REVISION, "seed": seed, "limit": limit}
     if marker is None or any(marker.get(key) != value for key, value in wanted.items()):
         return False
-    facts = tree_facts(root)
+    try:
+        facts = tree_facts(root)
+    except OSError:  # another process is replacing the root at this moment
+        return False
     return all(marker.get(key) == value for key, value in facts.items())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from vosrepro.datasets.generated.encode import jpeg, label_png
@@ -29,6 +30,8 @@ class Target:
             object alone).
         binary: write 0/255 grey instead of ids.
         stem: file name instead of the frame number (pictures).
+        first_number: of the first frame's name.
+        enlarged: whole factor by which frames and masks are larger than they were rendered.
     """
 
     images: str | None = None
@@ -37,6 +40,8 @@ class Target:
     masks: Literal["all", "first", "starts"] = "all"
     binary: bool = False
     stem: str | None = None
+    first_number: int = 0
+    enlarged: int = 1
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,9 @@ def _write(
         if number % target.step:
             continue
         image, labels = pictures[number]
-        stem = target.stem or f"{number:05d}"
+        stem = target.stem or f"{number + target.first_number:05d}"
+        if target.enlarged > 1:
+            image, labels = _enlarged(image, labels, target.enlarged)
         if target.images is not None:
             (root / target.images / f"{stem}.jpg").write_bytes(jpeg(image))
         if target.annotations is None or (target.masks == "first" and number != 0):
@@ -147,3 +154,9 @@ def _write(
             labels = np.where((labels > 0) & (labels < 255), 255, 0).astype(np.uint8)
         path = root / target.annotations / f"{stem}.png"
         path.write_bytes(label_png(labels, grey=target.binary))
+
+
+def _enlarged(image: np.ndarray, labels: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    height, width = (factor * n for n in labels.shape)
+    smooth = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)  # bit-exact
+    return smooth, labels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -38,6 +38,7 @@ def all_clips(limit: int | None = None) -> list[Clip]:
         (_youtube_train(i) for i in range(18)),
         (_youtube_train(i) for i in range(18, 24)),
         (_youtube_valid(i) for i in range(4)),
+        (_large(i) for i in range(2)),
         *(_static(folder, count) for folder, count in _STATIC_FOLDERS.items()),
     )
     return [clip for group in groups for clip in islice(group, limit)]
@@ -51,8 +52,11 @@ def write_lists(root: Path, facts: Mapping[str, ClipFacts]) -> None:
         facts: clip name -> its facts, for all clips of the root.
     """
     _davis_lists(root, [name.partition("/")[2] for name in facts if name.startswith("davis/")])
-    names = [name.partition("/")[2] for name in facts if name.startswith("test-dev/")]
-    _lines(root / _DEV / "ImageSets/2017/test-dev.txt", names)
+    for prefix, path in (
+        ("test-dev/", f"{_DEV}/ImageSets/2017/test-dev.txt"),
+        ("large/", "Alibaba/ImageSets/test.txt"),
+    ):
+        _lines(root / path, [name.partition("/")[2] for name in facts if name.startswith(prefix)])
     for split in ("train", "valid"):
         prefix = f"youtube-{split}/"
         found = {n.removeprefix(prefix): f for n, f in facts.items() if n.startswith(prefix)}
@@ -107,6 +111,16 @@ def _test_dev(i: int) -> Clip:
         f"{_DEV}/JPEGImages/480p/{name}", f"{_DEV}/Annotations/480p/{name}", masks="first"
     )
     return Clip(f"test-dev/{name}", spec, 12, (target,))
+
+
+def _large(i: int) -> Clip:
+    """A high-resolution video, one landscape and one portrait, numbered from 1."""
+    name = f"ali-{i:02d}"
+    spec = Spec(*((144, 256), (256, 144))[i % 2], labels=(1, 2)[: 1 + i % 2], families=SEEN)
+    target = Target(
+        f"Alibaba/JPEGImages/{name}", f"Alibaba/Annotations/{name}", first_number=1, enlarged=5
+    )
+    return Clip(f"large/{name}", spec, 8, (target,))
 
 
 def _davis_lists(root: Path, names: list[str]) -> None:

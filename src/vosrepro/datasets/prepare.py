@@ -1,0 +1,320 @@
+"""From official archives, or a folder that is there already, to the layout that the loaders read."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vosrepro.artifacts import atomic, file_digest, write_json
+from vosrepro.datasets.archives import MAX_BYTES, extract, find_root
+from vosrepro.datasets.downloads import download, file_md5
+from vosrepro.datasets.folders import SOURCES
+from vosrepro.datasets.video import list_videos, read_list
+from vosrepro.errors import DataError
+from vosrepro.params import DataParams, pick
+from vosrepro.provenance import provenance
+
+log = logging.getLogger(__name__)
+
+_DAVIS = "https://data.vision.ee.ethz.ch/csergi/share/davis"
+_YOUTUBE = "log in at youtube-vos.org, data set page, and download it"
+_IMAGENET = "log in at image-net.org, ILSVRC2012, and download it"
+_FRAMES = ("JPEGImages", "Annotations")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One official archive of a data set.
+
+    Attributes:
+        names: patterns of its file name, the official name first.
+        into: folder below the set's folder that it becomes; "" is the set's folder itself.
+        needs: paths that lie directly in that folder.
+        parts: what `verify` then finds, names of `vosrepro.datasets.inventory.PARTS`.
+        url: address of the file, where its owners give one that needs no login.
+        obtain: how a person gets it.
+        md5: by official name, where published.
+        merge: one of several segments that fill the same folder.
+        keep: the loader reads the archive as it is, so it is linked into the folder.
+    """
+
+    names: tuple[str, ...]
+    into: str
+    needs: tuple[str, ...]
+    parts: tuple[str, ...]
+    url: str | None = None
+    obtain: str = ""
+    md5: tuple[tuple[str, str], ...] = ()
+    merge: bool = False
+    keep: bool = False
+
+
+def _youtube(*years: str, part: str) -> tuple[Archive, ...]:
+    return (
+        Archive(("train.zip",), "train", (*_FRAMES, "meta.json"), ("ytvos-train",) if part == "ytvos" else (),
+                obtain=f"{_YOUTUBE} ({years[0]})"),
+        Archive(("valid.zip",), "valid", (*_FRAMES, "meta.json"), (f"{part}-valid",), obtain=f"{_YOUTUBE} ({years[0]})"),
+        Archive(("valid_all_frames.zip",), "all_frames/valid_all_frames", ("JPEGImages",), (f"{part}-valid-all",),
+                obtain=f"{_YOUTUBE} ({years[0]})"),
+        Archive(("train_all_frames.zip",), "all_frames/train_all_frames", ("JPEGImages",), (),
+                obtain=f"{_YOUTUBE} ({years[0]})"),
+    )  # fmt: skip
+
+
+#: MD5 sums of BL30K's segments. Source: hkchengrex/MiVOS: README.
+_BL30K = (
+    ("BL30K_a.tar", "35312550b9a75467b60e3b2be2ceac81"),
+    ("BL30K_b.tar", "269e2f9ad34766b5f73fa117166c1731"),
+    ("BL30K_c.tar", "a3f7c2a62028d0cda555f484200127b9"),
+    ("BL30K_d.tar", "e659ed7c4e51f4c06326855f4aba8109"),
+    ("BL30K_e.tar", "d704e86c5a6a9e920e5e84996c2e0858"),
+    ("BL30K_f.tar", "bf73914d2888ad642bc01be60523caf6"),
+)
+
+#: Data set -> its archives. Names and layouts: the sets' own pages; hkchengrex/Mask-Propagation:
+#: download_datasets.py (static images); nothing here is needed to use a folder that exists.
+PREPARATIONS: dict[str, tuple[Archive, ...]] = {
+    "davis2016": (
+        Archive(("DAVIS-data.zip", "DAVIS*2016*.zip"), "", ("JPEGImages/480p", "Annotations/480p", "ImageSets/480p"),
+                ("davis2016",), "https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip"),
+    ),
+    "davis2017": (
+        Archive(("DAVIS-2017-trainval-480p.zip",), "",
+                ("JPEGImages/480p", "Annotations/480p", "ImageSets/2017/train.txt"), ("davis2017",),
+                f"{_DAVIS}/DAVIS-2017-trainval-480p.zip"),
+    ),
+    "davis2017-testdev": (
+        Archive(("DAVIS-2017-test-dev-480p.zip",), "",
+                ("JPEGImages/480p", "Annotations/480p", "ImageSets/2017/test-dev.txt"), ("davis2017-testdev",),
+                f"{_DAVIS}/DAVIS-2017-test-dev-480p.zip"),
+    ),
+    "ytvos": _youtube("2018 version", part="ytvos"),
+    "ytvos19": _youtube("2019 version", part="ytvos19"),
+    "static": (
+        Archive(("static_data.zip", "static.zip"), "", ("DUTS-TR",), ("static",),
+                obtain="https://drive.google.com/file/d/1wUJq3HcLdN-z1t4CsUhjeZ9BVDb9YKLd, linked from "
+                "hkchengrex/Mask-Propagation; or download FSS-1000, DUTS, ECSSD, BIG and HRSOD one by one"),
+    ),
+    "bl30k": tuple(
+        Archive((name,), "", _FRAMES, ("bl30k",), obtain="doi.org/10.13012/B2IDB-1702934_V1; any of the six "
+                "segments will do", md5=((name, md5),), merge=True)
+        for name, md5 in _BL30K
+    ),
+    # MD5 sums as torchvision's ImageNet data set checks them.
+    "imagenet": (
+        Archive(("ILSVRC2012_img_train.tar",), "", (), ("imagenet",), obtain=_IMAGENET, keep=True,
+                md5=(("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),)),
+        Archive(("ILSVRC2012_img_val.tar",), "", (), ("imagenet",), obtain=_IMAGENET, keep=True,
+                md5=(("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622"),)),
+        Archive(("ILSVRC2012_devkit_t12.tar.gz",), "ILSVRC2012_devkit_t12", ("data",), ("imagenet",),
+                obtain=_IMAGENET, md5=(("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"),)),
+    ),
+    "ali21": (),
+}  # fmt: skip
+
+
+def prepare(
+    name: str,
+    data: DataParams,
+    sources: Sequence[Path] = (),
+    *,
+    copy: bool = False,
+    fetch: bool = False,
+    jjval: Path | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> dict[str, Any]:
+    """Put a data set in place, check it, and write `<root>/manifests/<name>.json`.
+
+    Without sources, archives in `<root>/downloads` are taken; what is in place already stays.
+
+    Args:
+        name: a key of `PREPARATIONS`.
+        data: the root, and where sets differ from the usual folders.
+        sources: archives, or one folder that holds the set.
+        copy: copy the folder instead of linking it.
+        fetch: download archives that have an address of their own.
+        jjval: list of held-out YouTube-VOS training videos (FRTM's lib/ytvos_jjvalid.txt) to put in place.
+        max_bytes: refuse archives that unpack to more.
+
+    Returns:
+        The manifest: "name", "folder", "archives" [{"name", "bytes", "sha256"}], and of `verify` "parts",
+        "files", "bytes", "digest".
+
+    Raises:
+        ConfigError: if the name is unknown.
+        DataError: if an archive or folder is missing, wrong, damaged or dangerous: what, and how to get it.
+    """
+    known = pick(PREPARATIONS, name, what="data set to prepare", where="vosrepro data")
+    folder = Path(data.root) / data.sets.get(name, SOURCES[name].folder)
+    folders = [path for path in sources if path.is_dir()]
+    if folders:
+        if len(sources) > 1:
+            raise DataError(f"give one folder, or archives, not {len(sources)} of both kinds")
+        _adopt(folders[0], folder, name, copy=copy)
+        files: list[Path] = []
+    else:
+        files = list(sources) or _gather(known, Path(data.root) / "downloads", fetch=fetch)
+        for path in files:
+            _install(_archive_of(path, name, known), path, folder, max_bytes)
+        if not files and not folder.is_dir():
+            raise DataError(how_to_get(name, Path(data.root)))
+    if jjval is not None:
+        _install_list(jjval, folder)
+    return _described(name, data, folder, files)
+
+
+def how_to_get(name: str, root: Path) -> str:
+    """What a person has to do for a data set that is not there."""
+    archives = PREPARATIONS[name]
+    steps = [f"{a.names[0]} ({a.url or a.obtain})" for a in archives]
+    if not steps:
+        return f"data set '{name}' is not there: {SOURCES[name].obtain.replace('there', f'at {root / SOURCES[name].folder}', 1)}"
+    direct = " or add --download;" if any(a.url for a in archives) else ""
+    return (
+        f"data set '{name}' is not there: put {'; '.join(steps)} into {root / 'downloads'}{direct} or give the "
+        f"archives or a folder: vosrepro data prepare {name} PATH"
+    )
+
+
+def _gather(archives: Sequence[Archive], downloads: Path, *, fetch: bool) -> list[Path]:
+    """Archives that were downloaded, by us now or by a person before."""
+    found: list[Path] = []
+    for archive in archives:
+        here = sorted(
+            p for pattern in archive.names for p in downloads.glob(pattern) if p.is_file()
+        )
+        if not here and fetch and archive.url:
+            log.info("downloading %s", archive.url)
+            here = [_fetched(archive.url, downloads / archive.names[0])]
+        found += here[:1]
+    return found
+
+
+def _fetched(url: str, target: Path) -> Path:
+    from tqdm import tqdm
+
+    with tqdm(desc=target.name, unit="B", unit_scale=True, disable=None, mininterval=1.0) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return download(url, target, progress=show)
+
+
+def _archive_of(path: Path, name: str, archives: Sequence[Archive]) -> Archive:
+    if not path.is_file():
+        raise DataError(f"there is no archive or folder {path}")
+    for archive in archives:
+        if any(fnmatch.fnmatch(path.name, pattern) for pattern in archive.names):
+            return archive
+    if len(archives) == 1:  # a renamed download; its content decides
+        return archives[0]
+    official = ", ".join(a.names[0] for a in archives) or "a folder"
+    raise DataError(
+        f"which part of '{name}' {path} is cannot be told: give it its name, one of {official}"
+    )
+
+
+def _install(archive: Archive, path: Path, folder: Path, max_bytes: int) -> None:
+    target = folder / archive.into if archive.into else folder
+    for official, md5 in archive.md5:
+        if path.name == official and file_md5(path) != md5:
+            raise DataError(f"{path} is damaged: its MD5 is not {md5}; download it again")
+    if archive.keep:
+        _link(path, target / archive.names[0])
+        return
+    if target.exists() and not archive.merge:
+        if find_root(target, archive.needs) is not None:
+            log.info("%s is in place already", target)
+            return
+        if any(target.iterdir()):
+            raise DataError(
+                f"{target} exists but has no {' and '.join(archive.needs)}, as a half-extracted archive: "
+                "remove it, then run again"
+            )
+        target.rmdir()
+    log.info("extracting %s to %s", path, target)
+    extract(path, target, needs=archive.needs, merge=archive.merge, max_bytes=max_bytes)
+
+
+def _link(path: Path, place: Path) -> None:
+    if place.exists() and place.resolve() == path.resolve():
+        return
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path.resolve())
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be written ({error.strerror or error}): remove it or fix permissions"
+        ) from error
+
+
+def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> None:
+    """Link or copy a folder that holds the set, maybe deeper inside."""
+    needs = SOURCES[name].needs
+    found = [r for need in needs if (r := find_root(source, (need,))) is not None]
+    if not found:
+        inside = ", ".join(sorted(p.name for p in source.iterdir())[:5]) or "nothing"
+        raise DataError(
+            f"{source} does not hold '{name}': it has {inside}, but nowhere {' or '.join(needs)}"
+        )
+    root = found[0].resolve()
+    if folder.exists() or folder.is_symlink():
+        if folder.resolve() == root:
+            return
+        raise DataError(f"{folder} exists already: remove it, or name another root with --root")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if copy:
+            work = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(work, ignore_errors=True)
+            shutil.copytree(root, work)
+            work.rename(folder)
+        else:
+            folder.symlink_to(root, target_is_directory=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror or error}): fix permissions or name another root"
+        ) from error
+
+
+def _install_list(listed: Path, folder: Path) -> None:
+    names = read_list(listed)
+    videos = set(list_videos(folder / "train/JPEGImages"))
+    missing = [name for name in names if name not in videos]
+    if missing:
+        raise DataError(
+            f"{listed} names {len(missing)} videos that {folder / 'train'} lacks, first {missing[0]}: take the "
+            "list and the training set of the same release"
+        )
+    with atomic(folder / "train/ImageSets/jjval.txt") as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def _described(name: str, data: DataParams, folder: Path, files: Sequence[Path]) -> dict[str, Any]:
+    from vosrepro.datasets.verification import verify
+
+    parts = [
+        part
+        for archive in PREPARATIONS[name]
+        for part in archive.parts
+        if archive.keep or find_root(folder / archive.into, archive.needs[:1]) is not None
+    ]
+    facts = verify(data, list(dict.fromkeys(parts)) or [name])
+    manifest = {
+        **facts,
+        "name": name,
+        "folder": str(folder),
+        "archives": [
+            {"name": p.name, "bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files
+        ],
+        "provenance": provenance(),
+    }
+    write_json(Path(data.root) / "manifests" / f"{name}.json", manifest)
+    return manifest
