@@ -19,6 +19,7 @@ REGISTRY: dict[str, str] = {
     "frtm": "vosrepro.methods.frtm:METHOD",
     "mtmfi": "vosrepro.methods.mtmfi:METHOD",
     "gfrtm": "vosrepro.methods.gfrtm:METHOD",
+    "parts": "vosrepro.methods.parts:METHOD",
 }
 
 

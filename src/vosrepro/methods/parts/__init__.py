@@ -1,0 +1,28 @@
+"""`parts`: tracks parts of an object and propagates their masks."""
+
+from vosrepro.methods.parts.model import PartsNet
+from vosrepro.methods.parts.parity import parity
+from vosrepro.methods.parts.segmenter import PartsSegmenter
+from vosrepro.methods.parts.train import train_step
+from vosrepro.methods.parts.transfer import transfer
+from vosrepro.types import Method, Paper
+
+METHOD = Method(
+    name="parts",
+    summary="Cuts objects into parts, finds all parts again by one correlation, and joins their propagated masks.",
+    paper=Paper(
+        title="One-shot video object segmentation by tracking parts (unfinished master's thesis, completed by us)",
+        venue="2019",
+        url="https://github.com/WangYuTum/MasterThesis2",
+        code="WangYuTum/MasterThesis2",
+    ),
+    segmenter=PartsSegmenter,
+    build=PartsNet,
+    train_step=train_step,
+    transfer=transfer,
+    parity=parity,
+    notes={
+        "origin": "the thesis repository holds ImageNet training, a box tracker and unfinished parts code; it "
+        "has no score on any video benchmark. What joins parts into masks is our completion",
+    },
+)
