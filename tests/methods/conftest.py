@@ -11,14 +11,6 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def golden() -> Path:
     """Folder of recorded upstream outputs, named by VOSREPRO_SHARED or beside the repository."""

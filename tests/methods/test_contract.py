@@ -135,6 +135,8 @@ def _batch(clips, batch=2):
         "masks": (labels[:, :, None] == ids).float(),
         "labels": labels,
         "selector": selector,
+        "times": torch.arange(clips.frames).expand(batch, -1),
+        "lengths": torch.full((batch,), clips.frames),
     }
 
 

@@ -394,6 +394,13 @@ def test_a_cache_with_a_trained_backbone_is_refused(tmp_path):
         train_step(network, _batch(), iteration=0, target_cache=str(tmp_path))
 
 
+def test_the_last_bias_can_start_above_zero():
+    assert FRTM(**SMALL, logit_bias=1.5).refiner.project.conv2.bias.item() == 1.5
+    torch.manual_seed(0)
+    drawn = FRTM(**SMALL).refiner.project.conv2.bias.item()
+    assert 0 < abs(drawn) < 1
+
+
 def test_an_object_that_is_hidden_at_the_start_scores_zero(network):
     batch = _batch()
     batch["masks"][0, 0] = 0

@@ -12,7 +12,7 @@ from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.gfrtm import METHOD
 from vosrepro.methods.gfrtm.model import GFRTM
 from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
-from vosrepro.methods.gfrtm.train import train_step
+from vosrepro.methods.gfrtm.train import _iou, train_step
 
 SMALL = {"backbone": "resnet10", "width": 8, "channels": 8, "stem_stride": 2, "norm": "group"}
 QUICK = {"channels": 4, "init_iterations": [2, 2], "update_iterations": 2}
@@ -110,6 +110,35 @@ def test_the_gate_is_trained_through_its_hard_decision(network):
     values = _losses(network, m2=1.0)  # the gate's own loss is silent
     (values["loss"] - values["loss_gate"]).backward()
     assert network.convGS[4].weight.grad.abs().sum() > 0
+
+
+def test_slack_counts_masks_that_are_close_as_overlapping(network):
+    a, b = torch.zeros(2, 1, 20, 30)
+    a[:, 5:15, 5:15] = 1
+    b[:, 5:15, 7:17] = 1
+    plain, slack = (_iou(a, b, px).item() for px in (0, 2))
+    assert plain == pytest.approx(8 / 12)
+    assert slack == 1
+    assert _iou(torch.zeros_like(a), torch.zeros_like(a), 2).item() == 0
+
+
+def test_a_frozen_base_keeps_its_weights_statistics_and_masks(square_video, square_mask):
+    torch.manual_seed(0)
+    network = GFRTM(**{**SMALL, "norm": "batch"}, gate_dim=8, train_base=False).train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    _losses(network)["loss"].backward()
+    optimizer.step()
+    changed = {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+    gate = ("Tmatching.", "convGS.", "Convert_Diff.", "refiner.Diff_process.")
+    assert changed
+    assert all(key.startswith(gate) for key in changed)
+
+
+def test_tracked_and_reused_frames_are_counted_per_object(network, square_video, square_mask):
+    segmenter = GFRTMSegmenter(network, tau=1e-6, views=2, target=QUICK)
+    _segment(segmenter, square_video, square_mask)
+    assert segmenter.counts == {"tracked": 5, "reused": 5}
 
 
 @pytest.mark.parity

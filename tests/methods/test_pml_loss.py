@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
+from vosrepro.datasets import Video
 from vosrepro.errors import ConfigError
 from vosrepro.methods.pml.loss import sample_anchors, triplet_loss, usable_labels
 from vosrepro.methods.pml.model import PML
 from vosrepro.methods.pml.train import train_step
+from vosrepro.params import load_method
+from vosrepro.training.clips import ClipSampler, Item, to_batch
 
 TINY = {
     "norm": "batch", "initial_std": None, "cell_px": 4, "width": 4, "blocks": (1, 1, 0, 0),
@@ -131,3 +137,32 @@ def test_a_time_coordinate_needs_frame_numbers():
     times = torch.tensor([[0, 4, 9], [2, 3, 5]])
     values = train_step(model, {**batch(), "times": times}, iteration=0, cell_px=4)
     assert torch.isfinite(values["loss"])
+
+
+@pytest.mark.parametrize("stage", ["paper", "paper-zero", "seed"])
+def test_clips_of_the_full_stages_feed_their_training_step(stage, in_root):
+    params = load_method("pml").sizes["full"].stages[stage]
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (330, 400, 3), dtype=np.uint8)
+    labels = np.zeros((330, 400), np.uint8)
+    labels[20:310, 20:380] = 1
+    frames = tuple(Path(f"{i:05}.jpg") for i in range(9))
+    video = Video("v", frames, {frame.stem: frame for frame in frames}, {1: "00000"})
+    sampler = ClipSampler(
+        params.clips,
+        read_frame=lambda _: image,
+        read_labels=lambda *_: labels,
+        read_mask=np.asarray,
+    )
+    sample = sampler.sample(Item("davis16-train", video), rng, share=0.0)
+    assert len(set(sample["times"].tolist())) == 3
+    if stage == "seed":
+        resized = Image.fromarray(image).resize((321, 321), Image.Resampling.NEAREST)
+        assert np.array_equal(sample["frames"][0], np.asarray(resized))
+    samples = {name: torch.from_numpy(value)[None] for name, value in sample.items()}
+    clip = to_batch(samples, torch.device("cpu"))
+    tiny = {**TINY, "cell_px": 8, "norm": params.model["norm"], "coords": params.model["coords"]}
+    network = PML(**tiny, head=params.model["head"])
+    values = train_step(network, clip, iteration=0, **params.loss)
+    assert torch.isfinite(values["loss"])
+    assert float(values["skipped"]) == 0

@@ -7,8 +7,10 @@ import torch
 
 from vosrepro.errors import CheckpointError, ConfigError
 from vosrepro.methods.pml.cells import cell_fractions, cell_labels, own_cells, to_pixels
-from vosrepro.methods.pml.convert import convert, convert_backbone, transfer
+from vosrepro.methods.pml.convert import build, convert, convert_backbone, transfer
 from vosrepro.methods.pml.model import PML
+from vosrepro.params import load_method
+from vosrepro.training.optimize import Optimizer
 
 SEED = {"head": "seed", "coords": "zero", "channel_order": "rgb", "norm": "live"}
 SMALL = {"width": 4, "blocks": (1, 1, 1, 1), "hidden_dim": 8, "embedding_dim": 8}
@@ -146,6 +148,48 @@ def test_a_backbone_with_missing_tensors_does_not_start_a_training():
             {k: v for k, v in seed_state().items() if "base_" in k and "layer4.2.conv3" not in k},
             model,
         )
+
+
+def test_a_training_starts_from_a_deeplab_file(tmp_path):
+    path = tmp_path / "deeplab.pth"
+    torch.save({f"Scale.{k}": v + 1 for k, v in deeplab_state().items()}, path)
+    found = build(start=str(path)).base_extractor.state_dict()
+    assert torch.equal(found["conv1.weight"], deeplab_state()["conv1.weight"] + 1)
+
+
+@pytest.mark.parametrize("content", [None, {"encoder.0.weight": torch.zeros(3)}])
+def test_without_the_file_to_start_from_the_network_waits_for_other_weights(content, tmp_path):
+    path = tmp_path / "deeplab.pth"
+    if content is not None:
+        torch.save(content, path)
+    network = build(start=str(path), head="seed", coords="zero")
+    expected = "there is no checkpoint" if content is None else "0 of 520 tensors fit"
+    with pytest.raises(CheckpointError, match=expected):
+        network(torch.zeros(1, 3, 16, 16))
+    network.load_state_dict(seed_state())
+    assert torch.isfinite(network.eval()(torch.zeros(1, 3, 16, 16))).all()
+
+
+def test_a_small_network_cannot_start_from_the_published_backbone():
+    with pytest.raises(ConfigError, match="leave out width"):
+        build(start="deeplab.pth", **SMALL)
+
+
+def test_the_seeds_parameters_are_updated_as_often_as_its_generators_yield_them(in_root):
+    params = load_method("pml").sizes["full"].stages["seed"]
+    network = published()
+    optimizer = Optimizer(params.optimizer, network.named_parameters())
+    names = {id(p): name for name, p in network.named_parameters()}
+    updates = {
+        names[id(optimizer.parameters[place])]: group.updates
+        for group in optimizer._groups
+        for place in group.places
+    }
+    assert updates["base_extractor.conv1.weight"] == 2
+    assert updates["base_extractor.layer3.22.conv2.weight"] == 4
+    assert updates["base_extractor.layer4.0.downsample.0.weight"] == 5
+    assert {n for k, n in updates.items() if k.startswith("embedding_head.")} == {2}
+    assert len(updates) == 104 + 6  # scales and shifts of the normalization are frozen
 
 
 def test_half_pixel_labels_equal_pillows_nearest():

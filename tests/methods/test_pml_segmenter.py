@@ -180,7 +180,7 @@ def test_every_variant_and_size_of_the_parameter_file_can_be_built(in_root):
     images, masks = video(frames=2)
     for size in params.sizes.values():
         for stage in size.stages.values():
-            small = {"width": 4, "blocks": (1, 1, 0, 0)}
+            small = {"width": 4, "blocks": (1, 1, 0, 0), "start": None}
             network = card.build(**{**size.model, **stage.model, **small})
             assert network.cell_px == stage.loss["cell_px"]
     mini = params.sizes["mini"]

@@ -112,6 +112,30 @@ def test_grey_pixels_share_their_chroma_bin():
     assert grid.vertices == 1
 
 
+def test_colors_on_a_bin_edge_belong_to_the_upper_bin():
+    """A grey of 4 k has a luma of exactly 4 k, whatever 0.299 + 0.587 + 0.114 rounds to."""
+    grey = torch.arange(0, 256, 4)[None, :, None].expand(1, -1, 3)
+    edges = BilateralGrid(torch.cat([grey, grey + 3]), spatial_px=1000.0, luma=4.0, chroma=1000.0)
+    assert edges.vertices == 64
+    assert torch.equal(edges.vertex[:64], edges.vertex[64:])
+
+
+def test_the_solver_equals_the_form_with_sparse_matrices():
+    pytest.importorskip("scipy")
+    from vosrepro.inference.bench_pml import scipy_solver
+
+    guide = torch.randint(0, 256, (5, 7, 3), generator=torch.Generator().manual_seed(0)).float()
+    smooth = torch.nn.functional.interpolate(
+        guide.permute(2, 0, 1)[None], (40, 56), mode="bilinear"
+    )
+    guide = smooth[0].permute(1, 2, 0).to(torch.uint8)
+    _, mask, _ = scene()
+    expected = torch.from_numpy(scipy_solver(guide.numpy(), mask[0].double().numpy()))
+    grid = BilateralGrid(guide)
+    assert grid.vertices > 100
+    assert torch.allclose(solve(grid, mask, 1.0).values[0], expected, rtol=0, atol=1e-10)
+
+
 def test_the_guided_filter_equals_its_definition_window_by_window():
     generator = torch.Generator().manual_seed(0)
     guide = torch.rand(3, 7, 9, generator=generator, dtype=torch.float64)

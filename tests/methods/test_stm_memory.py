@@ -120,3 +120,10 @@ def test_half_precision_reads_close_to_single(cells):
     error = (half.float() - read(*cells, top_k=7)).abs().max()
     assert error < 0.3
     assert math.isfinite(error)
+
+
+@pytest.mark.parametrize("top_k", [None, 7])
+def test_queries_read_a_few_at_a_time_give_the_same(cells, monkeypatch, top_k):
+    whole = read(*cells, top_k=top_k)
+    monkeypatch.setattr("vosrepro.methods.stm.memory._CPU_LOGITS", 5 * 3 * 40)  # 5 of 12 rows
+    torch.testing.assert_close(read(*cells, top_k=top_k), whole, atol=1e-6, rtol=1e-6)

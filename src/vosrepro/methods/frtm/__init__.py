@@ -3,6 +3,7 @@
 from vosrepro.methods.frtm.convert import convert
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.parity import parity
+from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.frtm.train import train_step
 from vosrepro.types import Method, Paper
@@ -23,4 +24,5 @@ METHOD = Method(
     train_step=train_step,
     convert=convert,
     parity=parity,
+    prepare=prepare,
 )

@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         super().__init__()
         if name not in _BLOCKS:
             raise ConfigError(f"there is no backbone '{name}': known are {', '.join(_BLOCKS)}")
-        make = nn.BatchNorm2d if norm == "batch" else _group_norm
+        make = nn.BatchNorm2d if norm == "batch" else group_norm
         self.name, self.frozen = name, frozen
         self._pool = stem_stride == 4
         block = Bottleneck if name == "resnet101" else BasicBlock
@@ -140,7 +140,8 @@ class Backbone(nn.Module):
     def shallow(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Levels "layer2" and "layer3" only (the reuse gate looks at these)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x = F.relu(self.bn1(self.conv1((images - self.mean) / self.std)))
+            x = ((images - self.mean) / self.std).to(self.conv1.weight.dtype)
+            x = F.relu(self.bn1(self.conv1(x)))
             x = F.max_pool2d(x, 3, 2, 1) if self._pool else x
             x = self.layer1(x)
             return {"layer2": x, "layer3": self.layer2(x)}
@@ -187,6 +188,7 @@ def _shortcut(
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))
 
 
-def _group_norm(channels: int) -> nn.Module:
+def group_norm(channels: int) -> nn.Module:
+    """Normalization over groups of channels: 8, or fewer where that does not divide them."""
     groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)

@@ -75,6 +75,11 @@ class SampleMemory:
         self._terms: tuple[torch.Tensor, ...] = ()
         self._filled: list[int] = []  # upper bounds of the filled slots, known without the device
 
+    @property
+    def count(self) -> int:
+        """Slots that may be filled, of the object with the most."""
+        return max(self._filled, default=0)
+
     def add(
         self, samples: torch.Tensor, terms: tuple[torch.Tensor, ...], gains: torch.Tensor
     ) -> None:
@@ -111,7 +116,9 @@ class SampleMemory:
             valid: bool (n,); nothing changes for the others.
             rule: weights and previous slots -> new weights and slots.
         """
-        index = torch.tensor(rows, device=self.gains.device)
+        index = torch.arange(len(self._filled), device=self.gains.device)
+        if list(rows) != list(range(len(self._filled))):
+            index = torch.tensor(rows, device=self.gains.device)
         gains, slots = rule(self.gains[index], self.last[index])
         for store, new in zip((self._samples, *self._terms), (samples, *terms), strict=True):
             old = store[index, slots]

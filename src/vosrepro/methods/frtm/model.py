@@ -86,6 +86,9 @@ class FRTM(TargetNetwork):
         channels: width of the segmentation network, 64 in the published ones.
         smooth: see `vosrepro.methods.frtm.refiner.Upsampler`.
         channels_last: memory layout of the convolutions; the same values, faster on small networks and GPUs.
+        logit_bias: first bias of the last convolution; None draws it, as published. Short trainings end with
+            features that say "background" and none that say "object", whose logit is then this bias alone:
+            it must start clearly above zero.
         backbone_options: see `TargetNetwork`.
     """
 
@@ -95,14 +98,17 @@ class FRTM(TargetNetwork):
         channels: int = 64,
         smooth: bool = True,
         channels_last: bool = False,
+        logit_bias: float | None = None,
         **backbone_options: Any,
     ) -> None:
         super().__init__(**backbone_options)
         self.refiner = self._make_refiner(channels, smooth)
+        if logit_bias is not None:
+            nn.init.constant_(self.refiner.project.conv2.bias, logit_bias)
         if channels_last:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def _make_refiner(self, channels: int, smooth: bool) -> nn.Module:
+    def _make_refiner(self, channels: int, smooth: bool) -> Any:
         return Refiner(self.backbone.channels, channels=channels, smooth=smooth)
 
     def forward(

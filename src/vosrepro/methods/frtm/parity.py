@@ -6,15 +6,24 @@ runs, and everything else from recorded inputs. Rows in float64 are our optimize
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from vosrepro.methods.common.seeded import seeded_tensor
 from vosrepro.methods.frtm.augment import augment_first_frame
+from vosrepro.methods.frtm.fixture import (
+    frames,
+    relative,
+    run_options,
+    run_video,
+    seeded,
+    seeded_network,
+    seeded_networks,
+    seeded_target,
+    stored_views,
+)
 from vosrepro.methods.frtm.merging import merged_labels
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
@@ -24,8 +33,6 @@ from vosrepro.types import ParityRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from vosrepro.methods.frtm.model import TargetNetwork
 
 _CHANNELS = 96
 
@@ -38,63 +45,29 @@ def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
         arrays: golden/frtm.npz.
     """
     rows = []
-    for dtype in ("float64", "float32"):
+    for dtype, network in seeded_networks(FRTM, arrays):
         rows += optimizer_rows(arrays, dtype)
-        network = seeded_network(FRTM(), arrays, dtype)
         rows += feature_rows(arrays, network, dtype)
         rows += _logit_rows(arrays, network, dtype)
         for scene, code in (("dv", "main"), ("yt", "main"), ("so", "main"), ("ytv", "ytvos")):
-            rows += _video_rows(arrays, network, scene, code, dtype)
-    return (
-        rows + augmentation_rows(arrays, ("dv.o1", "dv.o2", "yt.o2", "so.o1")) + _merge_rows(arrays)
-    )
+            segmenter = FRTMSegmenter(network, code=code, **run_options(dtype))  # type: ignore[arg-type]
+            views = {1: "so.o1"} if scene == "so" else stored_views(scene)
+            rows += free_run(segmenter, arrays, scene, views, dtype)
+    rows += augmentation_rows(arrays, ("dv.o1", "dv.o2", "yt.o2", "so.o1"))
+    return rows + _merge_rows(arrays)
 
 
-def relative(ours: Any, theirs: Any) -> float:
-    """Largest absolute error over the largest absolute reference."""
-    a, b = (torch.as_tensor(np.asarray(x)).double() for x in (ours, theirs))
-    if a.shape != b.shape:
-        raise ValueError(f"shapes differ: {tuple(a.shape)} and {tuple(b.shape)}")
-    return float((a - b).abs().max() / b.abs().max())
-
-
-def seeded_network(network: TargetNetwork, arrays: Mapping[str, Any], dtype: str) -> Any:
-    """Fill a network by its keys as the fixture's weights were, in evaluation mode."""
-    meta = json.loads(str(arrays["meta"]))
-    gains = {"backbone": meta["backbone_gain"], "refiner": meta["refiner_gain"]}
-    state = network.state_dict()
-    for key, value in state.items():
-        part = key.partition(".")[0]
-        name = key.removeprefix("backbone.")
-        gain = gains.get(part, meta.get("other_gain", 1.0))
-        tensor = seeded_tensor(name, tuple(value.shape), gain=gain)
-        if key == "refiner.project.conv2.bias":
-            tensor += meta["bias_shift"]
-        if key.endswith("transform.0.weight"):
-            tensor[:, 64:] *= meta["score_boost"]
-        state[key] = tensor
-    network.load_state_dict(state)
-    return network.to(getattr(torch, dtype)).eval()
-
-
-def seeded_target(
-    inputs: int, channels: int, prefix: str = ""
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The fixture's initial target model."""
-    shapes = {"project.weight": (channels, inputs, 1, 1), "filter.weight": (1, channels, 3, 3)}
-    made = [seeded_tensor(prefix + key, shape, gain=1.0) for key, shape in shapes.items()]
-    return made[0], made[1]
-
-
-def seeded(segmenter: FRTMSegmenter) -> FRTMSegmenter:
-    """Let all target models of a segmenter start from the fixture's weights."""
-    channels = segmenter.settings.channels
-
-    def initial(level: str, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [seeded_target(segmenter.model.backbone.channels[level], channels)] * count
-
-    segmenter._initial = initial  # type: ignore[method-assign]
-    return segmenter
+def free_run(
+    segmenter: Any,
+    arrays: Mapping[str, Any],
+    scene: str,
+    views: Mapping[int, str],
+    dtype: str,
+    level: str = "",
+) -> list[ParityRow]:
+    """Segment the fixture's video from seeded target models; see `video_rows`."""
+    found = run_video(seeded(segmenter), arrays, scene, views, dtype)
+    return video_rows(segmenter, arrays, found, scene, dtype, level)
 
 
 def optimizer_rows(arrays: Mapping[str, Any], dtype: str) -> list[ParityRow]:
@@ -124,7 +97,7 @@ def optimizer_rows(arrays: Mapping[str, Any], dtype: str) -> list[ParityRow]:
     found |= {k: (v, tight) for k, v in _short_run(arrays, short, dtype).items()}
     long = _models(dtype, init_iterations=(3,), update_iterations=10)
     long.add(features, masks, [start])
-    # The run is at the edge of chaos: 1.0e-3 was observed between correct implementations in float64.
+    # Ten iterations are at the edge of chaos: correct implementations part by 1.0e-3 in float64.
     found["st.gn3u10.filter"] = long.weights()[1][0], 2e-3 if exact else 0.1
     return [
         ParityRow(f"{name} [{dtype}]", relative(value, arrays[name]), tolerance, "rel")
@@ -163,36 +136,6 @@ def augmentation_rows(arrays: Mapping[str, Any], names: Sequence[str]) -> list[P
     return rows
 
 
-def frames(arrays: Mapping[str, Any], dtype: str) -> torch.Tensor:
-    """(T, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(arrays["images"]).to(getattr(torch, dtype)) / 255
-
-
-def run_video(
-    segmenter: Any, arrays: Mapping[str, Any], scene: str, views: Mapping[int, str], dtype: str
-) -> list[torch.Tensor]:
-    """Segment the fixture's video with its stored views; label maps of all frames.
-
-    Args:
-        segmenter: a new one, see `seeded`.
-        arrays: the fixture.
-        scene: "yt" and "ytv" let object 2 begin on frame 2; "so" merges both objects.
-        views: number of the object -> prefix of its stored views.
-        dtype: of the frames.
-    """
-    _use_stored_views(segmenter, arrays, views)
-    images, labels = frames(arrays, dtype), torch.from_numpy(arrays["labels"])
-    labels = (labels > 0).byte() if scene == "so" else labels
-    late = scene.rpartition(".")[2] in ("yt", "ytv")
-    first = torch.where(labels[0] == 2, 0, labels[0]) if late else labels[0]
-    found = [first]
-    segmenter.init(images[0], first)
-    for t in range(1, len(images)):
-        new = torch.where(labels[t] == 2, 2, 0).byte() if late and t == 2 else None
-        found.append(segmenter.step(images[t], new).argmax(0).byte())
-    return found
-
-
 def video_rows(
     segmenter: FRTMSegmenter,
     arrays: Mapping[str, Any],
@@ -227,30 +170,22 @@ def _objective_rows(
     ours = torch.cat([x.double() for x in models.objectives], 1)[:, number].numpy()
     theirs = arrays[f"{key}init_objective"]
     name = f"{key}init_objective"
-    if dtype == "float64":
+    last = abs(ours[-1] / theirs[-1] - 1)
+    if (
+        dtype == "float64"
+    ):  # the second row is sharper than the first, which the first value dominates
         return [
-            ParityRow(f"{name}[0:3] [{dtype}]", relative(ours[:3], theirs[:3]), 1e-2, "rel"),
-            ParityRow(f"{name}[-1] [{dtype}]", abs(ours[-1] / theirs[-1] - 1), 3e-2, "rel"),
+            ParityRow(f"{name} [{dtype}]", relative(ours, theirs), 1e-2, "rel"),
+            ParityRow(f"{name}[-1] [{dtype}]", last, 3e-2, "rel"),
         ]
-    # Upstream's own float32 run misses its float64 run by up to 19 % (layer3).
+    # Upstream's own float32 run misses its float64 run by up to 19 % (layer3): no more is asked of ours.
     own = arrays.get(f"f32.{name}", theirs)
-    spread = max(0.1, 1.5 * abs(own[-1] / theirs[-1] - 1))
+    spread = max(0.1, abs(own[-1] / theirs[-1] - 1))
     return [
         ParityRow(f"{name}[0] [{dtype}]", abs(ours[0] / theirs[0] - 1), 1e-6, "rel"),
-        ParityRow(f"{name}[-1] [{dtype}]", abs(ours[-1] / theirs[-1] - 1), spread, "rel"),
+        ParityRow(f"{name}[1] [{dtype}]", abs(ours[1] / theirs[1] - 1), 0.5, "rel"),
+        ParityRow(f"{name}[-1] [{dtype}]", last, spread, "rel"),
     ]
-
-
-def _video_rows(
-    arrays: Mapping[str, Any], network: Any, scene: str, code: str, dtype: str
-) -> list[ParityRow]:
-    segmenter = seeded(
-        FRTMSegmenter(network, code=code, memory=7, update_every=2, dtype=dtype, record=True)  # type: ignore[arg-type]
-    )
-    late = scene in ("yt", "ytv")
-    views = {1: "so.o1"} if scene == "so" else {1: "dv.o1", 2: "yt.o2" if late else "dv.o2"}
-    found = run_video(segmenter, arrays, scene, views, dtype)
-    return video_rows(segmenter, arrays, found, scene, dtype)
 
 
 def _logit_rows(arrays: Mapping[str, Any], network: Any, dtype: str) -> list[ParityRow]:
@@ -363,18 +298,3 @@ def _short_run(
         "st.gn33u3.filter_t": np.stack(filters),
         "st.gn33u3.mem_w": np.stack(gains),
     }
-
-
-def _use_stored_views(segmenter: Any, arrays: Mapping[str, Any], views: Mapping[int, str]) -> None:
-    """Give a segmenter the recorded views instead of its own (those of an older OpenCV may differ)."""
-    start = getattr(segmenter, "start_gate", None)
-
-    def add(frame: torch.Tensor, masks: torch.Tensor) -> None:
-        keys = [views[segmenter.objects + 1 + i] for i in range(len(masks))]
-        images = torch.from_numpy(np.stack([arrays[f"{k}.aug_images"] for k in keys]))
-        labels = torch.from_numpy(np.stack([arrays[f"{k}.aug_masks"][:, 0] for k in keys]))
-        segmenter.add_views(images, labels)
-        if start is not None:
-            start(frame, masks)
-
-    segmenter._add = add

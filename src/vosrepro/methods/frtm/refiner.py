@@ -67,13 +67,15 @@ class TSE(nn.Module):
         reduced = self.reduce(features)
         if deeper is None:
             deeper = F.adaptive_avg_pool2d(reduced, 1)
+        return self._mixed(reduced, scores), deeper
+
+    def _mixed(self, reduced: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         # A convolution of (features, scores) is the sum of two; features are the same for all objects.
         first = self.transform[0]
         assert isinstance(first, nn.Conv2d)
         count = reduced.shape[1]
         shared = F.conv2d(reduced, first.weight[:, :count], first.bias, padding=1)
-        mixed = shared + F.conv2d(scores, first.weight[:, count:], padding=1)
-        return self.transform[1:](mixed), deeper
+        return self.transform[1:](shared + F.conv2d(scores, first.weight[:, count:], padding=1))
 
 
 class CAB(nn.Module):

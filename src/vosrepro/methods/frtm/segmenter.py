@@ -38,7 +38,9 @@ class FRTMSegmenter:
         rate: memory learning rate.
         protect_annotated_frame: never evict it from the memory; upstream does after about 90 frames.
         double_merge: what a winner with less than half of the probability becomes; None: as `code`.
-        seed: of the target models and views, for each object anew.
+        seed: of the target models and views, for each object anew; other seeds are repetitions.
+        meta_label_order: write the k-th object to appear with the k-th id of meta.json, as upstream's cleaned
+            code does; the runner needs it.
         unseeded_first_target: upstream's very first object starts from unseeded weights.
         dtype: of the optimizer.
         backend: see `TargetSettings`.
@@ -66,6 +68,7 @@ class FRTMSegmenter:
         protect_annotated_frame: bool = False,
         double_merge: bool | None = None,
         seed: int = 0,
+        meta_label_order: bool = False,
         unseeded_first_target: bool = False,
         dtype: Literal["float32", "float64"] = "float32",
         backend: Literal["folded", "autograd"] = "folded",
@@ -81,6 +84,7 @@ class FRTMSegmenter:
         self._twice = code == "main" if double_merge is None else double_merge
         self._views, self._seed = views, seed
         self._unseeded = unseeded_first_target
+        self.labels_in_meta_order = meta_label_order
         settings = TargetSettings(
             capacity=memory, every=update_every, rate=rate, dtype=dtype, backend=backend,
             protect_first=protect_annotated_frame,
@@ -143,7 +147,7 @@ class FRTMSegmenter:
         features = self.model.backbone(frame[None])
         scores = [self.targets[level].score(features[level]) for level in self.targets]
         logits = self.model.refiner(features, scores, self._size, direct=self._direct)
-        return torch.sigmoid(logits[:, 0])
+        return torch.sigmoid(logits[:, 0].to(frame.dtype))
 
     def _update(self, soft: torch.Tensor) -> None:
         for target in self.targets.values():

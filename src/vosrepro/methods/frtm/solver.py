@@ -41,7 +41,7 @@ class Memory:
     rho: torch.Tensor | None = None  # (O,)
     residual: Blocks | None = None
 
-    def select(self, rows: torch.Tensor) -> Memory:
+    def select(self, rows: torch.Tensor | slice) -> Memory:
         """The state of some objects."""
         if self.direction is None or self.rho is None or self.residual is None:
             return Memory()

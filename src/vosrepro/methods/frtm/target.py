@@ -122,6 +122,7 @@ class TargetModels:
     Attributes:
         projections: (O, c, Cin).
         filters: (O, c, 9), taps in reversed row-major order (see `gather_taps`).
+        current: (n, c, N), projection of the frame that was scored last, which `update` stores.
         objectives: per added batch, values (steps, n) before each Gauss-Newton step, if recorded.
     """
 
@@ -135,7 +136,7 @@ class TargetModels:
         self._record = record
         self._kept = Memory()
         self._size: tuple[int, int] = (0, 0)
-        self._current = torch.empty(0)  # (O, c, N), projection of the frame that was scored last
+        self.current = torch.empty(0)
 
     def __len__(self) -> int:
         return len(self.tracked)
@@ -212,10 +213,10 @@ class TargetModels:
         """
         index, chosen = self._rows(rows)
         flat = features.flatten(2).to(self.settings.torch_dtype)
-        self._current = self.projections[index] @ flat  # (n, c, N)
+        self.current = self.projections[index] @ flat  # (n, c, N)
         for row in chosen:
             self.tracked[row] += 1
-        maps = self.filters[index].mT @ self._current
+        maps = self.filters[index].mT @ self.current
         return gather_taps(maps, self._size).view(-1, 1, *self._size).to(features.dtype)
 
     def update(self, soft: torch.Tensor, rows: Sequence[int] | None = None) -> None:
@@ -230,7 +231,7 @@ class TargetModels:
         valid = hard.sum((-2, -1)) >= MIN_PX  # (n,) on the device
         soft = soft.to(self.settings.torch_dtype)
         terms = self._terms(soft, pixel_weights(hard, self.settings.hinge))
-        self.samples.insert(chosen, self._current, terms, valid, self._updated_weights)
+        self.samples.insert(chosen, self.current, terms, valid, self._updated_weights)
         due = [i for i, row in enumerate(chosen) if self.tracked[row] % self.settings.every == 0]
         if due:
             self._retrain([chosen[i] for i in due], valid if len(due) == len(valid) else valid[due])
@@ -254,8 +255,11 @@ class TargetModels:
             self._kept.residual[0][rows] = residual
             self._kept.rho[rows] = torch.where(valid, kept.rho, before.rho)
 
-    def _rows(self, rows: Sequence[int] | None) -> tuple[torch.Tensor, list[int]]:
-        chosen = list(range(len(self))) if rows is None else list(rows)
+    def _rows(self, rows: Sequence[int] | None) -> tuple[torch.Tensor | slice, list[int]]:
+        everything = list(range(len(self)))
+        chosen = everything if rows is None else list(rows)
+        if chosen == everything:  # a view, without a copy to the device
+            return slice(None), chosen
         return torch.tensor(chosen, device=self.filters.device), chosen
 
     def _updated_weights(

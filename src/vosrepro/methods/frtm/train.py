@@ -63,9 +63,7 @@ def train_step(
         "loss" (sum over the later frames of the mean over pixels and samples) and "iou".
     """
     del iteration
-    network = unwrapped(model)
-    clips = object_clips(batch)
-    scorer = target_scorer(network, clips, views=views, target=target, folder=target_cache)
+    clips, scorer = prepared(model, batch, views=views, target=target, folder=target_cache)
     logits = model(clips.frames, scorer, together=frames_together)
     truth = clips.masks[:, 1:]
     loss = segmentation_loss(logits, truth, dice_weight=dice_weight)
@@ -112,6 +110,14 @@ def object_clips(batch: Mapping[str, torch.Tensor]) -> Clips:
             batch["frames"], masks[:, 0]
         )  # the selector is always set for the first object
     return Clips(frames[chosen], masks[chosen])
+
+
+def prepared(
+    model: nn.Module, batch: Mapping[str, torch.Tensor], **options: Any
+) -> tuple[Clips, Scorer]:
+    """Clips of one object each and the scores of their target models; options as `target_scorer`'s."""
+    clips = object_clips(batch)
+    return clips, target_scorer(unwrapped(model), clips, **options)
 
 
 def target_scorer(

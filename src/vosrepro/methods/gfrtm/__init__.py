@@ -1,5 +1,6 @@
 """`gfrtm`: FRTM with a reuse gate."""
 
+from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.gfrtm.convert import convert
 from vosrepro.methods.gfrtm.model import GFRTM
 from vosrepro.methods.gfrtm.parity import parity
@@ -23,4 +24,5 @@ METHOD = Method(
     train_step=train_step,
     convert=convert,
     parity=parity,
+    prepare=prepare,
 )

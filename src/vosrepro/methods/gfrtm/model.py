@@ -144,6 +144,7 @@ class GFRTM(FRTM):
         gate_dim: channels of keys, values and matches; 64 as published.
         gate_bias: first bias of the gate's logits (reuse, compute); as published it computes at first.
         train_gate: False leaves everything that FRTM lacks without gradients.
+        train_base: False freezes what FRTM has, so that the gate's stage cannot harm the computed frames.
         options: see `vosrepro.methods.frtm.model.FRTM`.
     """
 
@@ -156,9 +157,14 @@ class GFRTM(FRTM):
         gate_dim: int = 64,
         gate_bias: tuple[float, float] = (0.1, 2.0),
         train_gate: bool = True,
+        train_base: bool = True,
         **options: Any,
     ) -> None:
         super().__init__(channels=channels, **options)
+        self._train_base = train_base
+        if not train_base:
+            for part in self._base():
+                part.requires_grad_(False)
         self.Tmatching = TemplateMatching(self.backbone.channels["layer3"] + 1, gate_dim)
         self.convGS = nn.Sequential(
             nn.AdaptiveMaxPool2d(7),
@@ -176,7 +182,19 @@ class GFRTM(FRTM):
             for part in (self.Tmatching, self.convGS, self.Convert_Diff, self.refiner.Diff_process):
                 part.requires_grad_(False)
 
-    def _make_refiner(self, channels: int, smooth: bool) -> nn.Module:
+    def train(self, mode: bool = True) -> GFRTM:
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        if not self._train_base:
+            for part in self._base():
+                part.eval()
+        return self
+
+    def _base(self) -> list[nn.Module]:
+        children = dict(self.refiner.named_children())
+        return [self.backbone, *(v for k, v in children.items() if k != "Diff_process")]
+
+    def _make_refiner(self, channels: int, smooth: bool) -> Any:
         return GatedRefiner(self.backbone.channels, channels=channels, smooth=smooth)
 
     def forward(
@@ -187,11 +205,12 @@ class GFRTM(FRTM):
         together: bool = False,
         masks: torch.Tensor | None = None,
         fix_prevx: bool = False,
+        slack_px: int = 0,
     ) -> torch.Tensor | GateOutput:
         """FRTM's forward pass, or with `masks` (B, T, H, W) a walk with the gate."""
         self.check_ready()
         if masks is not None:
-            return gate_clip(self, frames, scorer, masks, fix_prevx=fix_prevx)
+            return gate_clip(self, frames, scorer, masks, fix_prevx=fix_prevx, slack_px=slack_px)
         return super().forward(frames, scorer, together=together)
 
     def template(self, features: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

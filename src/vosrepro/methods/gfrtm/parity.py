@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vosrepro.methods.frtm.parity import (
-    augmentation_rows,
-    feature_rows,
+from vosrepro.methods.frtm.fixture import (
     frames,
     relative,
-    run_video,
-    seeded,
-    seeded_network,
-    video_rows,
+    run_options,
+    seeded_networks,
+    stored_views,
 )
+from vosrepro.methods.frtm.parity import augmentation_rows, feature_rows, free_run
 from vosrepro.methods.gfrtm.model import GFRTM
 from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
 from vosrepro.types import ParityRow
@@ -27,20 +25,16 @@ from vosrepro.types import ParityRow
 def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
     """Compare with golden/gfrtm.npz; see `vosrepro.methods.frtm.parity`."""
     rows = augmentation_rows(arrays, ("dv.o1", "dv.o2", "yt.o2"))
-    for dtype in ("float64", "float32"):
-        network = seeded_network(GFRTM(), arrays, dtype)
+    for dtype, network in seeded_networks(GFRTM, arrays):
         rows += feature_rows(arrays, network, dtype)
         rows.append(_change_row(arrays, network, dtype))
         for scene in ("dv", "yt", "t1"):
             tau = 1.0 if scene == "t1" else float(arrays["tau"])
             segmenter = GFRTMSegmenter(
-                network, tau=tau, fast=False, memory=7, update_every=2, dtype=dtype,
-                record=True, record_gate=True,
-            )  # fmt: skip
-            views = {1: "dv.o1", 2: "yt.o2" if scene == "yt" else "dv.o2"}
-            found = run_video(seeded(segmenter), arrays, scene, views, dtype)
-            rows += _gate_rows(arrays, segmenter, scene, dtype)
-            rows += video_rows(segmenter, arrays, found, scene, dtype)
+                network, tau=tau, fast=False, record_gate=True, **run_options(dtype)
+            )
+            free = free_run(segmenter, arrays, scene, stored_views(scene), dtype)
+            rows += _gate_rows(arrays, segmenter, scene, dtype) + free
     return rows
 
 

@@ -54,9 +54,7 @@ class GFRTMSegmenter(FRTMSegmenter):
         self._record_gate = record_gate
         self.templates = torch.empty(0)  # (O, d, d)
         self.scores = torch.empty(0)  # (O, 1, h, w), last computed
-        self.stored = torch.empty(
-            0
-        )  # (O, channels, h, w), levels 5 and 4 of the last computed frame
+        self.stored = torch.empty(0)  # (O, channels, h, w), deep levels of the last computed frame
         self._computed: list[int] = []
 
     @property
@@ -65,8 +63,14 @@ class GFRTMSegmenter(FRTMSegmenter):
 
         Deviation: upstream's figure also counts an object's start frame as reused.
         """
+        counts = self.counts
+        return counts["reused"] / max(1, counts["tracked"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Tracked (frame, object) pairs and those of them that were reused."""
         flat = [r for frame in self.reused for r in frame]
-        return sum(flat) / len(flat) if flat else 0.0
+        return {"tracked": len(flat), "reused": sum(flat)}
 
     def _add(self, frame: torch.Tensor, masks: torch.Tensor) -> None:
         super()._add(frame, masks)
@@ -75,7 +79,7 @@ class GFRTMSegmenter(FRTMSegmenter):
     def start_gate(self, frame: torch.Tensor, masks: torch.Tensor) -> None:
         """Templates, first scores and stored features of the newest objects, from masks (n, H, W)."""
         features = self.model.backbone(frame[None])
-        masks = masks[:, None].to(frame.dtype)
+        masks = masks[:, None].to(features["layer3"].dtype)
         template = self.network.template(
             features["layer3"], F.interpolate(masks, features["layer3"].shape[-2:], mode="nearest")
         )
@@ -94,9 +98,7 @@ class GFRTMSegmenter(FRTMSegmenter):
         assert self._size is not None
         features = self.model.backbone.shallow(frame[None])
         gate = self.network.gate(features["layer3"], self.scores, self.templates)
-        reuse = (
-            gate.probabilities[:, 0] > self.tau
-        ).tolist()  # the one wait for the device per frame
+        reuse = self._decide(gate)  # the one wait for the device per frame
         self.reused.append(reuse)
         if self._record_gate:
             self.gates.append(gate)
@@ -116,8 +118,13 @@ class GFRTMSegmenter(FRTMSegmenter):
             x[reusing] = self.network.refiner.Diff_process(self.stored[reusing], delta)
         x = self.network.refiner.levels(_FINE, features, [scores], x)
         self.used_scores = scores
-        return torch.sigmoid(self.network.refiner.project(x, self._size, direct=self._direct)[:, 0])
+        logits = self.network.refiner.project(x, self._size, direct=self._direct)
+        return torch.sigmoid(logits[:, 0].to(frame.dtype))
 
     def _update(self, soft: torch.Tensor) -> None:
         if self._computed:
             self.targets["layer4"].update(soft[self._computed], self._computed)
+
+    def _decide(self, gate: Gate) -> list[bool]:
+        """Which objects are reused."""
+        return (gate.probabilities[:, 0] > self.tau).tolist()

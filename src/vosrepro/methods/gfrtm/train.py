@@ -51,6 +51,7 @@ def train_step(
     margin_steps: int = 1,
     clamp_reuse_target: bool = False,
     fix_prevx: bool = False,
+    slack_px: int = 0,
     views: int = 15,
     frames_together: bool = False,
     dice_weight: float = 0.0,
@@ -71,6 +72,7 @@ def train_step(
             with m1 = 1 the gate would learn to reuse always.
         fix_prevx: update the stored feature where the gate *computes*, as inference does. Upstream does the
             opposite.
+        slack_px: how far apart two masks may be and still count as overlapping, see `gate_clip`.
         views: see `vosrepro.methods.frtm.train.train_step`, as the rest.
         frames_together: without the gate only.
         dice_weight: see there.
@@ -86,10 +88,10 @@ def train_step(
             dice_weight=dice_weight, target=target, target_cache=target_cache,
         )  # fmt: skip
         return values
-    network = base.unwrapped(model)
-    clips = base.object_clips(batch)
-    scorer = base.target_scorer(network, clips, views=views, target=target, folder=target_cache)
-    out: GateOutput = model(clips.frames, scorer, masks=clips.masks, fix_prevx=fix_prevx)
+    clips, scorer = base.prepared(model, batch, views=views, target=target, folder=target_cache)
+    out: GateOutput = model(
+        clips.frames, scorer, masks=clips.masks, fix_prevx=fix_prevx, slack_px=slack_px
+    )
     truth = clips.masks[:, 1:]
     segmentation = base.segmentation_loss(out.logits, truth, dice_weight=dice_weight)
     wanted = out.iou
@@ -109,7 +111,13 @@ def train_step(
 
 
 def gate_clip(
-    network: GFRTM, frames: torch.Tensor, scorer: Scorer, masks: torch.Tensor, *, fix_prevx: bool
+    network: GFRTM,
+    frames: torch.Tensor,
+    scorer: Scorer,
+    masks: torch.Tensor,
+    *,
+    fix_prevx: bool,
+    slack_px: int,
 ) -> GateOutput:
     """Walk through clips with a hard gate per sample and frame (straight-through gradient).
 
@@ -119,6 +127,9 @@ def gate_clip(
         scorer: target models of the samples.
         masks: (B, T, H, W).
         fix_prevx: see `train_step`.
+        slack_px: pixels of either mask that have the other one within so many pixels in x and y count as
+            shared; 0 is the published overlap. Small frames need it: their objects move by a larger share
+            of their size from frame to frame, so that no threshold would ever be reached.
     """
     size = frames.shape[-2:]
     before = network.backbone(frames[:, 0])
@@ -149,7 +160,7 @@ def gate_clip(
         x = network.refiner.levels(_FINE, features, [final], x)
         logits.append(network.refiner.project(x, size)[:, 0])
         probabilities.append(soft)
-        ious.append(_iou(masks[:, t], label))
+        ious.append(_iou(masks[:, t], label, slack_px))
         keep = through if fix_prevx else 1 - through
         stored = stored * keep + fresh * (1 - keep)
         kept, before = mixed, features
@@ -159,8 +170,10 @@ def gate_clip(
     )
 
 
-def _iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _iou(a: torch.Tensor, b: torch.Tensor, slack_px: int) -> torch.Tensor:
     """(B,) intersection over union of masks; 0 where both are empty."""
-    a, b = a > 0.5, b > 0.5
-    both, either = (a & b).sum((-2, -1)), (a | b).sum((-2, -1))
-    return both / either.clamp(min=1)
+    a, b = (a > 0.5).float(), (b > 0.5).float()
+    either = torch.maximum(a, b)
+    near = [F.max_pool2d(x, 2 * slack_px + 1, 1, slack_px) for x in (a, b)]
+    both = either * near[0] * near[1]
+    return both.sum((-2, -1)) / either.sum((-2, -1)).clamp(min=1)

@@ -1,5 +1,6 @@
 """`mtmfi`: multi-level target models with feature integration, on FRTM."""
 
+from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.mtmfi.convert import convert
 from vosrepro.methods.mtmfi.model import MTMFI
 from vosrepro.methods.mtmfi.parity import parity
@@ -23,4 +24,5 @@ METHOD = Method(
     train_step=train_step,
     convert=convert,
     parity=parity,
+    prepare=prepare,
 )

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vosrepro.errors import ConfigError
 from vosrepro.methods.frtm.model import FRTM
-from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, Refiner, Upsampler, resize
+from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, TSE, Refiner, Upsampler, resize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,38 +22,20 @@ Head = Literal["initial", "bise", "bise-large"]
 _SCORES = 2
 
 
-class TFFM(nn.Module):
-    """Target feature fusion: reduced features and two scores, weighted by channel attention, then mixed."""
+class TFFM(TSE):
+    """Target feature fusion: `TSE` whose features and scores are weighted by channel attention first."""
 
     def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
+        super().__init__(inputs, channels, scores=_SCORES)
         wide = channels + _SCORES
-        self.reduce = nn.Sequential(
-            nn.Conv2d(inputs, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
-        )
         self.att = nn.Sequential(
             nn.Conv2d(wide, wide, 1), nn.ReLU(), nn.Conv2d(wide, wide, 1, bias=False)
         )
-        self.transform = nn.Sequential(
-            nn.Conv2d(wide, wide, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(wide, wide, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(wide, channels, 3, padding=1),
-            nn.ReLU(),
-        )
 
-    def forward(
-        self, features: torch.Tensor, scores: torch.Tensor, deeper: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `vosrepro.methods.frtm.refiner.TSE.forward`."""
-        reduced = self.reduce(features)
-        if deeper is None:
-            deeper = F.adaptive_avg_pool2d(reduced, 1)
-        shared = reduced.expand(len(scores), -1, -1, -1)
-        h = torch.cat([shared, scores], 1)
+    def _mixed(self, reduced: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        h = torch.cat([reduced.expand(len(scores), -1, -1, -1), scores], 1)
         h = h + h * torch.sigmoid(self.att(F.adaptive_avg_pool2d(h, 1)))
-        return self.transform(h), deeper
+        return self.transform(h)
 
 
 class FIRefiner(nn.Module):
@@ -127,7 +109,7 @@ class MTMFI(FRTM):
         self.head: Head = head
         super().__init__(channels=channels, **options)
 
-    def _make_refiner(self, channels: int, smooth: bool) -> nn.Module:
+    def _make_refiner(self, channels: int, smooth: bool) -> Any:
         inputs = self.backbone.channels
         if self.head == "initial":
             return Refiner(inputs, channels=channels, scores=_SCORES, smooth=smooth)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from vosrepro.methods.frtm.parity import (
-    augmentation_rows,
-    feature_rows,
+from vosrepro.methods.frtm.fixture import (
     frames,
     relative,
-    run_video,
-    seeded,
-    seeded_network,
-    video_rows,
+    run_options,
+    seeded_networks,
+    stored_views,
 )
+from vosrepro.methods.frtm.parity import augmentation_rows, feature_rows, free_run
 from vosrepro.methods.mtmfi.model import MTMFI
 from vosrepro.methods.mtmfi.segmenter import MTMFISegmenter
 from vosrepro.types import ParityRow
@@ -30,19 +29,15 @@ _LEVELS = ("layer3", "layer4")
 def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
     """Compare with golden/mtmfi.npz; see `vosrepro.methods.frtm.parity`."""
     rows = augmentation_rows(arrays, ("mtm.dv.o1", "mtm.dv.o2", "mtm.yt.o2"))
-    for dtype in ("float64", "float32"):
-        for name, head in _HEADS.items():
-            network = seeded_network(MTMFI(head=head), arrays, dtype)  # type: ignore[arg-type]
+    for name, head in _HEADS.items():
+        for dtype, network in seeded_networks(partial(MTMFI, head=head), arrays):  # type: ignore[arg-type]
             if name == "mtm":
                 rows += feature_rows(arrays, network, dtype)
             rows.append(_logit_row(arrays, network, name, dtype))
             for scene in ("dv", "yt"):
-                segmenter = MTMFISegmenter(
-                    network, memory=7, update_every=2, dtype=dtype, record=True
-                )
-                views = {1: "mtm.dv.o1", 2: f"mtm.{scene}.o2"}
-                found = run_video(seeded(segmenter), arrays, f"{name}.{scene}", views, dtype)
-                rows += video_rows(segmenter, arrays, found, f"{name}.{scene}", dtype, level="both")
+                segmenter = MTMFISegmenter(network, **run_options(dtype))
+                views = stored_views(scene, "mtm.")
+                rows += free_run(segmenter, arrays, f"{name}.{scene}", views, dtype, "both")
     return rows
 
 

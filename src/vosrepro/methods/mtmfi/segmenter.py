@@ -22,6 +22,8 @@ class MTMFISegmenter(FRTMSegmenter):
     Args:
         model: the network.
         head: what the variant expects the network's head to be (None: any).
+        skip_videos: give `SKIPPED_VIDEOS` their first masks only, as no one segments them upstream; the
+            runner does it.
         options: see `FRTMSegmenter`.
 
     Raises:
@@ -32,10 +34,13 @@ class MTMFISegmenter(FRTMSegmenter):
 
     defaults: ClassVar[dict[str, Any]] = {"channels": 64, "growth": "multiply"}
 
-    def __init__(self, model: MTMFI, *, head: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, model: MTMFI, *, head: str | None = None, skip_videos: bool = False, **options: Any
+    ) -> None:
         if head is not None and model.head.split("-")[0] != head:
             raise ConfigError(
                 f"the variant is for networks with head '{head}', but these weights have head "
                 f"'{model.head}': use the variant of that name"
             )
         super().__init__(model, **options)
+        self.skipped_videos = SKIPPED_VIDEOS if skip_videos else ()

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 @torch.inference_mode()
-def correspond(
-    model: nn.Module, source: torch.Tensor, target: torch.Tensor
-) -> Correspondence:
+def correspond(model: nn.Module, source: torch.Tensor, target: torch.Tensor) -> Correspondence:
     """The memory's affinity between two frames.
 
     The source is encoded as memory with empty masks and the target as query, so exchanging the two

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from vosrepro.methods.stm.kernels import kernel_bias
 
+#: Similarities that a CPU holds at once (256 MB): frames of many cells have gigabytes of them.
+_CPU_LOGITS = 2**26
+
 
 def read(
     query: torch.Tensor,
@@ -46,6 +49,13 @@ def read(
     Deviation: none in exact arithmetic; the kernel is an additive bias of the logits, and top-k
         gathers instead of scattering into a dense matrix.
     """
+    if kernel_sigma is None and not query.is_cuda:
+        rows = max(1, _CPU_LOGITS // (keys.shape[0] * keys.shape[1]))
+        if query.shape[1] > rows:  # the same rows, a few at a time
+            parts = query.split(rows, dim=1)
+            return torch.cat(
+                [read(p, keys, values, top_k=top_k, valid=valid) for p in parts], dim=1
+            )
     if kernel_sigma is None and (top_k is None or top_k >= keys.shape[1]):
         return _read_all(query, keys, values, valid)
     logits = _similarity(query, keys)

@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vosrepro.methods.common.folding import fold
 from vosrepro.methods.stm.encoders import BasicBlock, Bottleneck, ResNetEncoder
 from vosrepro.methods.stm.model import KeyValue
 from vosrepro.methods.stm.network import SpaceTimeNetwork
@@ -60,12 +60,12 @@ def prepare(
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     for module in fast.modules():
         if type(module) is ResNetEncoder:  # the original's mask encoder adds before normalizing
-            _fold(module, "conv1", "bn1")
+            fold(module, "conv1", "bn1")
         elif isinstance(module, Bottleneck | BasicBlock):
             for i in range(1, 4 if isinstance(module, Bottleneck) else 3):
-                _fold(module, f"conv{i}", f"bn{i}")
+                fold(module, f"conv{i}", f"bn{i}")
             if module.downsample is not None:
-                _fold(module.downsample, "0", "1")
+                fold(module.downsample, "0", "1")
     for name, module in list(fast.named_children()):
         if isinstance(module, KeyValue):
             fast.set_submodule(name, MergedKeyValue(module).to(module.key_proj.weight))
@@ -75,11 +75,3 @@ def prepare(
     if channels_last if channels_last is not None else precision != "fp32":
         fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fast
-
-
-def _fold(owner: nn.Module, conv: str, norm: str) -> None:
-    layer = owner.get_submodule(norm)
-    if isinstance(layer, nn.BatchNorm2d):
-        folded = fuse_conv_bn_eval(owner.get_submodule(conv), layer)  # type: ignore[arg-type]
-        owner.set_submodule(conv, folded)
-        owner.set_submodule(norm, nn.Identity())
