@@ -8,8 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from vosrepro.artifacts import write_json
+from vosrepro.datasets import benchmark_videos
 from vosrepro.plan import Plan
 from vosrepro.reporting import command, metrics, render
 
@@ -146,3 +150,32 @@ def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     return command.run(parser.parse_args(arguments))
+
+
+def test_the_share_of_reused_masks_stands_beside_the_speed(own_copy: Plan) -> None:
+    assert "% reused" not in render(own_copy)[0].read_text()
+    for entry in own_copy.entries:
+        if entry.run.method == "stm":
+            path = entry.folder / "infer.json"
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps({**record, "counts": {"tracked": 80, "reused": 20}}))
+    assert "25 % reused" in render(own_copy)[0].read_text()
+
+
+def test_a_run_with_correspondences_gets_a_page_of_its_own(own_copy: Plan) -> None:
+    run = next(e.run for e in reversed(own_copy.entries) if e.run.method == "stm")
+    video = benchmark_videos(own_copy.entries[-1].benchmark_params, own_copy.study.data)[0]
+    frame = str(video.frames[0])
+    for folder in {e.run.folder for e in own_copy.entries if e.run.method == run.method}:
+        pair = {
+            "video": video.name, "source": frame, "target": frame, "size": [64, 96], "grid": [8, 12],
+            "cell_px": 8, "top": 0, "left": 0, "begin": [1, 2], "peaks": [0.5] * 96,
+        }  # fmt: skip
+        write_json(folder / "correspondences/correspondences.json", {"pairs": [pair]})
+        (folder / f"correspondences/{video.name}.png").write_bytes(
+            cv2.imencode(".png", np.eye(96, dtype=np.uint8) * 255)[1].tobytes()
+        )
+    names = [path.name for path in render(own_copy)]
+    assert "stm-correspondences.html" in names
+    assert "stm-correspondences.html" in Path("reports/tiny/stm.html").read_text()
+    assert "copy-correspondences.html" not in names

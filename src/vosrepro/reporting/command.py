@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     from vosrepro.reporting.outlets import csv_text, write_outlets
 
     plan = load_plan(args.study)
+    if args.write_expected:
+        write_text(Path(args.write_expected), csv_text(expected_rows(load_table(plan))))
     if args.only == "outlets":
         write_outlets(load_table(plan))
         return 0
     pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)
-    if args.write_expected:
-        write_text(Path(args.write_expected), csv_text(expected_rows(load_table(plan))))
     logging.getLogger(__name__).info("open %s", pages[0])
     return 0

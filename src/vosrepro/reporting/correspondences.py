@@ -1,6 +1,6 @@
-"""What the page of correspondences shows: pairs of frames and, for each source cell, its weights in the target.
+"""What a run shows beside its masks: the page of correspondences, and the animation of tracked parts.
 
-A script reads the weights out of a grey image, which is why the image is inside the page: browsers let no
+Correspondences are pairs of frames and, for each source cell, its weights in the target. A script reads the weights out of a grey image, which is why the image is inside the page: browsers let no
 script read the pixels of a file.
 """
 
@@ -37,6 +37,14 @@ def load_pairs(row: Row | None) -> dict[str, Any] | None:
     except (VosreproError, OSError, KeyError):
         return None
     return {"run": row.entries[0].entry.run.key, "pairs": pairs}
+
+
+def load_parts(row: Row | None) -> str | None:
+    """The animation of a row's run as a data URL; None if it has none."""
+    if row is None or not row.entries:
+        return None
+    path = row.entries[0].entry.run.folder / "parts.gif"
+    return _url("image/gif", path.read_bytes()) if path.is_file() else None
 
 
 def _shown(pair: dict[str, Any], folder: Path) -> dict[str, Any]:

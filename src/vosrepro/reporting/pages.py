@@ -15,9 +15,10 @@ from vosrepro.reporting.ablation import ablation
 from vosrepro.reporting.cards import load_card
 from vosrepro.reporting.checks import make_checks
 from vosrepro.reporting.comparisons import compare, primary_row, worst_sequences
-from vosrepro.reporting.correspondences import load_pairs
+from vosrepro.reporting.correspondences import load_pairs, load_parts
 from vosrepro.reporting.evidence import collect
 from vosrepro.reporting.outlets import metrics_tree, write_outlets
+from vosrepro.reporting.per_sequence import beside_published, single_changes
 from vosrepro.reporting.provenance import trails
 from vosrepro.reporting.summary import compared, environment, study_verdict
 from vosrepro.reporting.table import Row, Table, build_table, metrics_of
@@ -136,8 +137,11 @@ def _method_page(
         ablation=ablation(table, method),
         viewer=viewer,
         pairs=pairs,
+        tracked=load_parts(next(filter(None, _primary_rows(table, method)), None)),
         shown=_shown_in_viewer(viewer),
         details=_details(table, method),
+        changes=single_changes(table, method),
+        beside=beside_published(table, method),
         training=figures.training_figures(table, method),
         selection=[(r, figures.selection_figure(r, metric)) for r in runs],
         trails={row.anchor: trails(table.evidence, row) for row in rows},

@@ -109,6 +109,13 @@ class Row:
         return bool(self.headline.seeds)
 
     @property
+    def reused(self) -> float | None:
+        """Share (0..1) of tracked objects per frame whose masks a gate took over, if the method has one."""
+        counts = [(e.infer or {}).get("counts") or {} for e in self.entries]
+        tracked = sum(c.get("tracked", 0) for c in counts)
+        return sum(c.get("reused", 0) for c in counts) / tracked if tracked else None
+
+    @property
     def counted(self) -> tuple[int, int]:
         """Sequences and objects that were scored (of the first scored seed)."""
         score = next((e.score for e in self.entries if e.score), None) or {}
@@ -162,7 +169,8 @@ def build_table(
         groups.setdefault(key, []).append(item)
     rows = _adjusted([_row(evidence, tuple(g), published, deviations) for g in groups.values()])
     methods = set(evidence.plan.methods)
-    left = tuple(p for k, p in published.items() if k.method in methods and k[:4] not in groups)
+    compared = {item.entry.published_name for item in evidence.entries.values()}
+    left = tuple(p for k, p in published.items() if k.method in methods and k[:4] not in compared)
     return Table(evidence, rows, deviations, left, masks)
 
 
@@ -185,12 +193,12 @@ def _row(
     blocker = blocking(deviations, *scopes)
     cells: dict[str, Cell] = {}
     for metric in metrics_of(benchmark):
-        paper = published.get(Key(*key, metric))
+        paper = published.get(Key(*entry.published_name, metric))
         cells[metric] = _cell(evidence.plan, items, metric, paper, blocker)
     rates = {
         i.entry.run.seed: float(i.timing[SPEED]) for i in items if i.timing.get(SPEED) is not None
     }
-    cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*key, "FPS")))
+    cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
     return Row(
         *key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells)
     )

@@ -1,7 +1,6 @@
 """`pml`: segments by nearest neighbours in a learned pixel embedding."""
 
-from vosrepro.methods.pml.convert import convert, transfer
-from vosrepro.methods.pml.model import PML
+from vosrepro.methods.pml.convert import build, convert, transfer
 from vosrepro.methods.pml.parity import parity
 from vosrepro.methods.pml.segmenter import PMLSegmenter
 from vosrepro.methods.pml.train import train_step
@@ -17,7 +16,7 @@ METHOD = Method(
         code="https://github.com/sydney0zq/PML",
     ),
     segmenter=PMLSegmenter,
-    build=PML,
+    build=build,
     train_step=train_step,
     transfer=transfer,
     convert=convert,

@@ -9,13 +9,42 @@ from typing import Any
 import torch
 from torch import nn
 
-from vosrepro.errors import CheckpointError
+from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.methods.common.released_file import read_released
 from vosrepro.methods.pml.model import PML
 
 _BACKBONE = "base_extractor."
 _COUNTER = "num_batches_tracked"
 _PREFIXES = ("module.", "Scale.")
 _CLASSIFIER = "layer5."
+
+
+def build(*, start: str | None = None, **network: Any) -> PML:
+    """A network with random weights, or with the backbone of a released file.
+
+    Args:
+        start: DeepLab-v2 ResNet-101 weights (see `convert_backbone`). Where the file cannot be read, the
+            network can be built and loaded, but not used before other weights were loaded.
+        network: arguments of `PML`.
+
+    Raises:
+        ConfigError: if the network is not of the published size, and see `PML`.
+    """
+    model = PML(**network)
+    if start is None:
+        return model
+    shapes = {key: value.shape for key, value in model.base_extractor.state_dict().items()}
+    if any(shapes.get(key.removeprefix(_BACKBONE)) != shape for key, shape in _backbone().items()):
+        raise ConfigError(
+            f"{start} is for a backbone of the published size: leave out width, blocks and cell_px"
+        )
+    try:
+        state = convert_backbone(read_released(start).content)
+    except CheckpointError as error:
+        model.missing = error
+    else:
+        model.load_state_dict(transfer(state, model))
+    return model
 
 
 def convert(released: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -48,8 +77,7 @@ def convert_backbone(released: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         for key, value in state.items()
         if not key.startswith(_CLASSIFIER)
     }
-    shapes = {k: s for k, s in _seed_shapes().items() if k.startswith(_BACKBONE)}
-    return _checked(state, shapes, what="DeepLab backbone")
+    return _checked(state, _backbone(), what="DeepLab backbone")
 
 
 def transfer(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
@@ -75,6 +103,10 @@ def _seed_shapes() -> dict[str, torch.Size]:
     with torch.random.fork_rng(devices=[]):
         network = PML(head="seed", coords="zero", channel_order="rgb", norm="live")
     return {key: value.shape for key, value in network.state_dict().items()}
+
+
+def _backbone() -> dict[str, torch.Size]:
+    return {k: s for k, s in _seed_shapes().items() if k.startswith(_BACKBONE)}
 
 
 def _unwrapped(released: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.errors import CheckpointError, ConfigError
 
 Coords = Literal["zero", "ij", "ijt"]
 Head = Literal["seed", "paper"]
@@ -135,6 +135,8 @@ class PML(nn.Module):
     Attributes:
         cell_px: pixels per embedding cell.
         coords: which coordinates the head gets.
+        missing: what to say when the network is used before the weights that it should start from were
+            loaded.
 
     Source: Chen et al., CVPR 2018; sydney0zq/PML: net/bfnet.py, net/res_deeplab.py.
     """
@@ -180,6 +182,7 @@ class PML(nn.Module):
             ConfigError: if the seed's head is asked for a time coordinate.
         """
         super().__init__()
+        self.missing: CheckpointError | None = None
         if head == "seed" and coords == "ijt":
             raise ConfigError("the seed's head has no time coordinate: use coords 'zero' or 'ij'")
         if cell_px not in (4, 8):
@@ -201,6 +204,7 @@ class PML(nn.Module):
                 _initialize(module, initial_std)
             elif isinstance(module, nn.BatchNorm2d) and norm != "batch":
                 module.requires_grad_(False)
+        self.register_load_state_dict_post_hook(_loaded)
         self.train()
 
     def train(self, mode: bool = True) -> PML:
@@ -221,11 +225,14 @@ class PML(nn.Module):
 
         Raises:
             ConfigError: if they are missing.
+            CheckpointError: if the network should have weights that could not be read.
 
         Returns:
             (B, d, h, w) unit vectors; h is H // cell_px + 1, or one more where H % cell_px is
             cell_px - 1.
         """
+        if self.missing is not None:
+            raise self.missing
         if self.coords == "ijt" and times is None:
             raise ConfigError(
                 "this network has a time coordinate but its frames come without their numbers: "
@@ -257,6 +264,10 @@ class PML(nn.Module):
             shares = (times.to(x) / self.frame_span).clamp(max=1)
             channels[:, 2] = shares[:, None, None]
         return channels
+
+
+def _loaded(network: nn.Module, _: object) -> None:
+    network.missing = None  # type: ignore[assignment]  # whatever was loaded takes its place
 
 
 def _initialize(conv: nn.Conv2d, std: float | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from vosrepro.errors import CheckpointError, ConfigError
 
@@ -53,13 +54,17 @@ def nearest(
         )
     groups = -(-cells // _GROUP)
     extra = groups * _GROUP - cells
-    bias = torch.cat([pool.square().sum(1) / -2, pool.new_full((extra,), -torch.inf)])
-    turned = torch.cat([pool, pool.new_zeros(extra, pool.shape[1])]).T.contiguous()
+    bias = F.pad(pool.square().sum(1) / -2, (0, extra), value=-torch.inf)
+    turned = F.pad(pool, (0, 0, 0, extra)).T
+    chunk = min(chunk or _chunk(query), max(1, len(query)))
+    similar = query.new_empty(
+        chunk, groups * _GROUP
+    )  # kept: fresh pages cost as much as the ranking
     wanted, seen = min(k + 1, cells), min(k + 1, groups)
     members = torch.arange(_GROUP, device=pool.device) * groups
     found = []
-    for part in query.split(chunk or _chunk(query)):
-        similar = torch.addmm(bias, part, turned)
+    for part in query.split(chunk):
+        similar = torch.addmm(bias, part, turned, out=similar[: len(part)])
         best = similar.view(-1, _GROUP, groups).amax(1).topk(seen, dim=1, sorted=False).indices
         candidates = (best[:, :, None] + members).flatten(1)
         values, order = similar.gather(1, candidates).topk(wanted, dim=1)
