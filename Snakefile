@@ -21,11 +21,15 @@ rule all:
         "reports/all.html",
 
 
+include: "workflow/rules/prepare.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/import.smk"
 include: "workflow/rules/select.smk"
+include: "workflow/rules/resize.smk"
 include: "workflow/rules/infer.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/submit.smk"
 include: "workflow/rules/report.smk"
 
 

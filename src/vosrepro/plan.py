@@ -19,6 +19,7 @@ from vosrepro.params import (
     BenchmarkParams,
     MethodParams,
     MethodSize,
+    Only,
     RecipeParams,
     StageParams,
     Study,
@@ -102,7 +103,7 @@ class Run:
     @property
     def default_variant_params(self) -> Mapping[str, Any]:
         """Inference settings with which checkpoints are selected."""
-        return _variant(self.method_params, self.size, self.method_params.default_variant)
+        return variant_settings(self.method_params, self.size, self.method_params.default_variant)
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -128,6 +129,19 @@ class Entry:
     def key(self) -> str:
         """Name of the entry: method/recipe/seed<k>/variant/benchmark."""
         return f"{self.run.key}/{self.variant}/{self.benchmark}"
+
+    @property
+    def published_name(self) -> tuple[str, str, str, str]:
+        """Method, recipe, variant and benchmark of the published numbers that this entry is compared with."""
+        recipe = self.run.params.published_as or self.run.recipe
+        return (self.run.method, recipe, self.variant, self.benchmark)
+
+    @property
+    def submission(self) -> Path:
+        """The zip for the challenge server, for benchmarks that only a server scores."""
+        run = self.run
+        name = "_".join((run.method, run.recipe, f"seed{run.seed}", self.variant, self.benchmark))
+        return Path("submissions") / run.study / f"{name}.zip"
 
     @property
     def input_short_side_px(self) -> int | None:
@@ -206,14 +220,34 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
                 run = _run(study, method, recipe_name, recipe, size, seed, owners)
                 run = runs.setdefault(run.key, run)
                 for variant in group.variants:
-                    settings = _variant(method, size, variant)
+                    settings = variant_settings(method, size, variant)
                     for name in group.benchmarks:
                         benchmark = benchmarks.setdefault(name, load_benchmark(name, root=root))
                         entry = Entry(run, variant, name, settings, benchmark)
                         if entry.key in entries:
                             raise ConfigError(f"{where} lists the entry {entry.key} twice")
                         entries[entry.key] = entry
-    return Plan(study, methods, benchmarks, tuple(runs.values()), tuple(entries.values()))
+    # Filtered at the end, so that a part of a study keeps the folders of the whole.
+    kept = [entry for entry in entries.values() if _wanted(entry, study.only)]
+    if not kept:
+        raise ConfigError(f"{where} has no entry left: key 'only' names nothing that it lists")
+    return Plan(
+        study,
+        {name: m for name, m in methods.items() if any(e.run.method == name for e in kept)},
+        {name: b for name, b in benchmarks.items() if any(e.benchmark == name for e in kept)},
+        tuple(run for key, run in runs.items() if any(e.run.key == key for e in kept)),
+        tuple(kept),
+    )
+
+
+def _wanted(entry: Entry, only: Only) -> bool:
+    names = (
+        (entry.run.method, only.methods),
+        (entry.run.recipe, only.recipes),
+        (entry.variant, only.variants),
+        (entry.benchmark, only.benchmarks),
+    )
+    return all(wanted is None or name in wanted for name, wanted in names)
 
 
 def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> Path:
@@ -253,7 +287,12 @@ def _run(
     return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes), params)
 
 
-def _variant(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:
+def variant_settings(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:
+    """Inference settings of a variant at a size.
+
+    Raises:
+        ConfigError: if the method has no such variant.
+    """
     base = pick(method.variants, name, what="variant", where=f"method '{method.method}'")
     return {**base, **size.variants.get(name, {})}
 

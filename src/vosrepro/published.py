@@ -101,7 +101,7 @@ def load_published(
     """
     path = Path(path)
     found: dict[Key, Published] = {}
-    for line, row in _rows(path):
+    for line, row in read_rows(path):
         number = _parse(row, f"{path}, line {line}")
         if number.key in found:
             raise ConfigError(
@@ -141,7 +141,7 @@ def load_published_masks(
     """
     path = Path(path)
     scores: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
-    for line, row in _rows(path, SEQUENCE_COLUMNS):
+    for line, row in read_rows(path, SEQUENCE_COLUMNS):
         key = (*(row[c] for c in COLUMNS[:4]), row["source"])
         try:
             values = (float(row["J-Mean"]), float(row["F-Mean"]))
@@ -159,7 +159,14 @@ def load_published_masks(
     )
 
 
-def _rows(path: Path, columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(
+    path: Path, columns: tuple[str, ...] = COLUMNS
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields of each row of a CSV with fixed columns.
+
+    Raises:
+        ConfigError: if the file is missing, or its header or a row has other columns.
+    """
     try:
         file = path.open(encoding="utf-8", newline="")
     except FileNotFoundError as error:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vosrepro.methods.common.correspondence import Correspondence
-
 #: float32 (3, H, W), RGB in [0, 1], not normalised, on the model's device.
 Frame: TypeAlias = "torch.Tensor"
 #: uint8 (H, W); 0 is background, 1..N are objects without gaps. The runner remaps ids and restores them.
@@ -77,8 +75,8 @@ class Method:
         multi_object: whether one model call handles several objects.
         prepare: `prepare(model, precision=...) -> model`: a copy for inference only, with the same
             outputs up to rounding, but faster (e.g. folded normalization, half precision).
-        correspond: `correspond(model, source, target) -> Correspondence`: what the method takes for the
-            same place in two frames of one size.
+        correspond: `correspond(model, source, target) -> methods.common.correspondence.Correspondence`:
+            what the method takes for the same place in two frames of one size.
     """
 
     name: str
@@ -92,7 +90,7 @@ class Method:
     parity: Callable[[Mapping[str, Any]], list[ParityRow]] | None = None
     multi_object: bool = True
     prepare: Callable[..., nn.Module] | None = None
-    correspond: Callable[[nn.Module, Frame, Frame], Correspondence] | None = None
+    correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.artifacts import file_digest, value_digest, write_json
-from vosrepro.params import Study, parse
+from vosrepro.datasets.resized import SIZES, resized_folder
+from vosrepro.params import Study, parse, pick
 from vosrepro.plan import Entry, Plan, Run, StageNode, load_plan
 from vosrepro.provenance import source_digest
+from vosrepro.released import imported_weights, released_file
 
 
 class Jobs:
@@ -61,6 +63,14 @@ class Jobs:
         """Folders of all runs."""
         return [str(run.folder) for run in self.plan.runs]
 
+    def submissions(self) -> list[str]:
+        """Zips for challenge servers: of entries that nothing else scores."""
+        return [
+            str(entry.submission)
+            for entry in self.plan.entries
+            if entry.benchmark_params.scoring is None
+        ]
+
     # ------------------------------------------------------------------------------- parameters
 
     def data(self) -> str:
@@ -81,6 +91,12 @@ class Jobs:
             "input_short_side_px": run.size.input_short_side_px,
         }
         return self._digest(value, "inference", "scoring", f"methods/{run.method}")
+
+    def imported(self, wildcards: Any) -> str:
+        """Digest of what an import depends on."""
+        size = self.plan.methods[wildcards.method].sizes[self.plan.study.size]
+        recipe = size.recipes[wildcards.recipe].model_dump(mode="json")
+        return self._digest([recipe, dict(size.model)], f"methods/{wildcards.method}")
 
     def infer(self, wildcards: Any) -> str:
         """Digest of what inference of one run depends on."""
@@ -116,9 +132,30 @@ class Jobs:
         return [str(parent.folder / "run.json")] if parent else []
 
     def run_inputs(self, wildcards: Any) -> list[str]:
-        """The record of a recipe's last stage."""
+        """The record of a recipe's last stage, or the imported weights."""
         run = self._run(wildcards)
+        if run.params.weights == "imported":
+            return [str(imported_weights(run.method, run.recipe))]
         return [str(run.stages[-1].folder / "run.json")] if run.stages else []
+
+    def released_file(self, wildcards: Any) -> list[str]:
+        """The released checkpoint of an imported recipe, if it is there; the job says where it belongs."""
+        file = released_file(wildcards.method, wildcards.recipe)
+        return [] if file is None else [str(file)]
+
+    def resized(self, wildcards: Any) -> list[str]:
+        """The scaled copies that a run's benchmarks need."""
+        entries = self.plan.entries_of(self._run(wildcards))
+        wanted = {e.benchmark: e.benchmark_params for e in entries if e.benchmark_params.fit_px}
+        data = self.plan.study.data
+        return [str(resized_folder(params, data) / SIZES) for params in wanted.values()]
+
+    def resized_benchmark(self, wildcards: Any) -> str:
+        """The benchmark of a folder of scaled copies."""
+        data = self.plan.study.data
+        known = {resized_folder(b, data).name: b for b in self.plan.benchmarks.values() if b.fit_px}
+        name = wildcards.resized
+        return pick(known, name, what="scaled copies", where=self.name).benchmark
 
     def weights(self, wildcards: Any) -> list[str]:
         """The selected weights, for methods that have any."""
@@ -195,7 +232,7 @@ def parse_json(path: Path) -> Any:
 def _how_it_runs(entry: Entry) -> list[Any]:
     benchmark = entry.benchmark_params
     size = entry.input_short_side_px
-    return [benchmark.dataset, benchmark.split, benchmark.frame_source, size]
+    return [benchmark.dataset, benchmark.split, benchmark.frame_source, size, benchmark.fit_px]
 
 
 def _either(names: Any) -> str:

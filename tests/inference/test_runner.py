@@ -101,6 +101,19 @@ def test_frames_are_rgb_in_0_1_at_the_evaluation_size_and_labels_at_the_file_siz
     assert np.array_equal(results[0].labels, square(1))
 
 
+def test_a_video_of_one_frame_gives_its_mask(tmp_path):
+    results = list(
+        segment_video(Recorder, make_video(tmp_path, {0: square(3)}, frames=1), device=CPU)
+    )
+    assert [np.array_equal(r.labels, square(3)) for r in results] == [True]
+
+
+def test_ids_up_to_254_with_gaps_come_back(tmp_path):
+    first = square(254) + square(1, top=12) + square(100, left=20)
+    results = list(segment_video(Recorder, make_video(tmp_path, {0: first}), device=CPU))
+    assert all(np.array_equal(r.labels, first) for r in results)
+
+
 def test_an_empty_first_mask_names_the_file(tmp_path):
     video = make_video(tmp_path, {0: np.zeros((20, 30), np.uint8)}, starts={1: "00000"})
     with pytest.raises(DataError, match=r"00000\.png has no object pixel"):

@@ -9,6 +9,7 @@ rule infer:
     input:
         "results/{study}/data.json",
         JOBS.weights,
+        JOBS.resized,
     output:
         "results/{study}/{method}/{recipe}/seed{seed}/inference.json",
     log:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure."""
     add = parser.add_argument
     add("--method", required=True)
-    add("--size", type=_size, default=(480, 854), help="HEIGHTxWIDTH (default: 480x854)")
+    add("--size", type=size_argument, default=(480, 854), help="HEIGHTxWIDTH (default: 480x854)")
     add("--frames", type=int, default=50, help="frames of the video (default: %(default)s)")
     add("--objects", type=int, default=1, help="objects in the first frame (default: %(default)s)")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
@@ -273,7 +273,8 @@ def _table(facts: dict[str, Any], result: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _size(text: str) -> tuple[int, int]:
+def size_argument(text: str) -> tuple[int, int]:
+    """Height and width of a HEIGHTxWIDTH argument."""
     height, _, width = text.lower().partition("x")
     try:
         return int(height), int(width)

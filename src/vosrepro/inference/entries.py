@@ -19,6 +19,7 @@ import torch
 
 from vosrepro.artifacts import file_digest, read_json, value_digest, write_json, write_text
 from vosrepro.datasets import Video, benchmark_videos
+from vosrepro.datasets.resized import restore
 from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.correspondence import write_pairs
@@ -75,6 +76,10 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
         journal.end()
     write_pairs(plan, run, model, device=device)
+    if hasattr(get_method(run.method).segmenter, "parts"):
+        from vosrepro.inference.parts_view import write_tracked_parts  # imports a whole method
+
+        write_tracked_parts(plan, run, model, device=device)
     write_json(
         run.folder / "inference.json",
         {
@@ -119,13 +124,15 @@ def _infer_entry(
         _infer_video(new_segmenter, video, masks / video.name, state, device=device, side=side)
     times = [t for video in videos for t in _read_times(state / f"{video.name}.csv")]
     _write_times(entry.folder / "timing.csv", times)
-    digests = {video.name: read_json(state / f"{video.name}.json")["masks"] for video in videos}
+    notes = {video.name: read_json(state / f"{video.name}.json") for video in videos}
+    digests = {name: note["masks"] for name, note in notes.items()}
     return {
         "entry": entry.key,
         "params": dict(entry.variant_params),
         "benchmark": entry.benchmark_params.model_dump(mode="json"),
         "input_short_side_px": entry.input_short_side_px,
         "timing": summarize(times),
+        "counts": _totals([note.get("counts", {}) for note in notes.values()]),
         "memory": memory(device),
         "regime": "streamed",
         "device": str(device),
@@ -150,13 +157,22 @@ def _infer_video(
         shutil.rmtree(folder)
     times: list[FrameTime] = []
     digests: dict[str, str] = {}
-    for result in segment_video(new_segmenter, video, device=device, short_side_px=side):
+    segmenter = new_segmenter()
+    for result in segment_video(lambda: segmenter, video, device=device, short_side_px=side):
         path = folder / f"{result.frame}.png"
-        write_labels(path, result.labels)
+        labels = result.labels
+        write_labels(path, restore(labels, video.original_size or labels.shape))
         digests[result.frame] = file_digest(path)
         times.append(result.time)
     _write_times(state / f"{video.name}.csv", times)
-    write_json(state / f"{video.name}.json", {"masks": value_digest(digests), "frames": len(times)})
+    counts = dict(getattr(segmenter, "counts", {}))  # what the method wants to be known, e.g. reuse
+    record = {"masks": value_digest(digests), "frames": len(times), "counts": counts}
+    write_json(state / f"{video.name}.json", record)
+
+
+def _totals(counts: list[Mapping[str, int]]) -> dict[str, int]:
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}
 
 
 def _finished(state: Path, masks: Path, video: Video) -> bool:

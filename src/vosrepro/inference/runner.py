@@ -21,13 +21,14 @@ from torch.nn import functional as F
 from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
+from vosrepro.methods.common.decision import most_likely
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
 if TYPE_CHECKING:
     from vosrepro.datasets import Video
     from vosrepro.types import Segmenter
 
-#: Frames whose labels wait on the device before one copy to the host.
+#: Frames whose labels wait on a GPU before one copy to the host; on a CPU each comes at once.
 _BLOCK = 32
 #: Frames that a method with `preview` is shown at once, on CUDA.
 _PREVIEW = 8
@@ -49,8 +50,12 @@ class Result:
 class Objects:
     """The two-way map between a data set's ids and the labels 1..N in order of appearance."""
 
-    def __init__(self, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, order: Sequence[int] | None = None, written: Sequence[int] | None = None
+    ) -> None:
+        """See `segment_video`; `written` replaces the ids that labels 1, 2, ... are restored to."""
         self.ids: list[int] = []
+        self._written = written
         self._rank = {identity: place for place, identity in enumerate(order or ())}
 
     def add(self, labels: np.ndarray, starting: set[int]) -> np.ndarray:
@@ -72,7 +77,8 @@ class Objects:
     def restore(self, labels: np.ndarray) -> np.ndarray:
         """Labels 0..N as the data set's ids."""
         table = np.zeros(256, np.uint8)
-        table[1 : len(self.ids) + 1] = self.ids
+        known = self.ids if self._written is None else self._written[: len(self.ids)]
+        table[1 : len(known) + 1] = known
         return table[labels]
 
 
@@ -90,7 +96,10 @@ def segment_video(
     """Segment a video frame by frame, from the first annotated frame to the end.
 
     Args:
-        new_segmenter: makes the method's online part; called once.
+        new_segmenter: makes the method's online part; called once. Two faults of upstream evaluations that
+            concern ids and names are its optional attributes: `labels_in_meta_order` (the k-th object to
+            appear is written with the k-th id of the video's list) and `skipped_videos` (names of videos that
+            get their given masks and nothing else).
         video: frames, and the masks of objects where they begin, as files or from any other source.
         short_side_px: evaluation size (None: the size of the files). Frames are resized with
             bicubic interpolation without antialiasing, masks with nearest, probabilities back with
@@ -117,12 +126,15 @@ def segment_video(
         raise DataError(f"video {source.name} has no annotated first frame: nothing can be tracked")
     stop = len(names) if frames is None else min(len(names), first + frames)
     segmenter = new_segmenter()
-    objects = Objects(order)
+    faulty = getattr(segmenter, "labels_in_meta_order", False)
+    objects = Objects(order, written=tuple(source.starts) if faulty else None)
+    idle = source.name in getattr(segmenter, "skipped_videos", ())
     clock = FrameClock(device)
     pending: list[tuple[str, str, int, torch.Tensor]] = []
     size: tuple[int, ...] | None = None
     preview = device.type == "cuda" if preview is None else preview
     ahead = _Ahead(segmenter, device, short_side_px, wanted=preview)
+    block = _BLOCK if device.type == "cuda" else 1
     for index, image in ahead.shown(read_ahead(source, range(first, stop), device)):
         name = names[index]
         size = size or image.shape
@@ -134,10 +146,14 @@ def segment_video(
         given = _given(source, name, begins, objects, image.shape[:2])
         clock.start()
         ahead.preview(index)
-        labels = _advance(segmenter, image, given, index == first, device, short_side_px)
+        labels = (
+            _unsegmented(image, given, device)
+            if idle
+            else _advance(segmenter, image, given, index == first, device, short_side_px)
+        )
         clock.stop()
         pending.append((name, "init" if index == first else "step", len(objects.ids), labels))
-        if len(pending) == _BLOCK or index == stop - 1:
+        if len(pending) == block or index == stop - 1:
             yield from _flush(source.name, pending, clock, objects)
             pending = []
 
@@ -227,9 +243,16 @@ def _advance(
     probs = segmenter.step(frame, small)
     if size != (height, width):
         probs = F.interpolate(probs[None], (height, width), mode="bilinear", align_corners=False)[0]
-    labels = probs.argmax(0).to(torch.uint8)
+    labels = most_likely(probs)
     # An object's given mask is the truth on its first frame, whatever the method returns there.
     return labels if mask is None else torch.where(mask > 0, mask, labels)
+
+
+def _unsegmented(
+    image: torch.Tensor, given: np.ndarray | None, device: torch.device
+) -> torch.Tensor:
+    labels = np.zeros(image.shape[:2], np.uint8) if given is None else given
+    return torch.from_numpy(labels).to(device)
 
 
 def _flush(

@@ -48,7 +48,7 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
         params=selection.model_dump(mode="json"), tags={},
     )  # fmt: skip
     with journal:
-        videos = held_out(plan)
+        videos = held_out(plan) if len(candidates) > 1 else []
         rows = []
         for step, path in candidates:
             scores = _evaluate(plan, run, path, videos, device) if len(candidates) > 1 else {}
@@ -104,7 +104,7 @@ def _source_weights(run: Run, device: torch.device) -> Path:
         if not path.is_file():
             raise DataError(
                 f"{path} is missing: import the released checkpoint with "
-                f"`vosrepro weights import {run.method} FILE`"
+                f"`vosrepro weights import {run.method} FILE --recipe {run.recipe}`"
             )
         return path
     network = build_model(run.method, run.model, weights=None, seed=run.seed, device=device)

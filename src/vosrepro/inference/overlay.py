@@ -1,0 +1,112 @@
+"""A video of frames with their masks drawn over them, in a form that browsers play."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vosrepro.artifacts import atomic
+from vosrepro.errors import ConfigError, DataError
+from vosrepro.labels import palette
+
+#: Ending -> container, encoder, its options; all with 4:2:0 color, which every browser decodes.
+_FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
+    ".mp4": ("mp4", "libx264", {"crf": "20", "preset": "veryfast"}),
+    ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
+}  # fmt: skip
+_OPACITY = 0.5
+
+
+def check_target(path: Path) -> None:
+    """Refuse an ending that is not known.
+
+    Raises:
+        ConfigError: naming those that are.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise ConfigError(
+            f"{path} cannot be written: an overlay is {' (H.264) or '.join(_FORMATS)} (VP9)"
+        )
+
+
+def blend(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """An image with each object tinted in its palette color and outlined.
+
+    Args:
+        image: uint8 (H, W, 3) RGB.
+        labels: uint8 (H, W), or None for a frame without masks.
+    """
+    import cv2
+
+    if labels is None or not labels.any():
+        return image
+    tint = _bright()[labels]
+    mixed = cv2.addWeighted(image, 1 - _OPACITY, tint, _OPACITY, 0)
+    inside = labels > 0
+    kernel = np.ones((3, 3), np.uint8)
+    edge = inside & (cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
+    return np.where(edge[..., None], tint, np.where(inside[..., None], mixed, image))
+
+
+def write_overlay(
+    frames: Iterator[np.ndarray],
+    target: Path,
+    *,
+    rate: Fraction,
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Encode frames, one held at a time; odd sizes get one row or column more, as 4:2:0 needs.
+
+    Args:
+        frames: uint8 (H, W, 3) RGB, all of one size.
+        target: .mp4 (H.264, starts playing before it is loaded) or .webm (VP9); written atomically.
+        rate: frames a second.
+        progress: called after each frame.
+
+    Raises:
+        ConfigError: if the ending is neither.
+        DataError: if the encoder is missing, or the file cannot be written.
+    """
+    import av
+    from av.codec.codec import UnknownCodecError
+    from av.error import FFmpegError
+
+    check_target(target)
+    container_format, codec, options = _FORMATS[target.suffix.lower()]
+    flags = {"movflags": "+faststart"} if container_format == "mp4" else {}
+    with atomic(target) as temporary:
+        try:
+            with av.open(str(temporary), "w", format=container_format, options=flags) as container:
+                stream: Any = None
+                for frame in frames:
+                    image = _even(frame)
+                    if stream is None:
+                        stream = container.add_stream(codec, rate=rate, options=options)
+                        stream.height, stream.width = image.shape[:2]
+                        stream.pix_fmt = "yuv420p"
+                    for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                        container.mux(packet)
+                    progress()
+                if stream is not None:
+                    container.mux(stream.encode(None))
+        except (FFmpegError, UnknownCodecError) as error:
+            raise DataError(f"{target} cannot be encoded with {codec} ({error})") from error
+
+
+@cache
+def _bright() -> np.ndarray:
+    """The palette (256, 3) at twice its brightness, so that the first colors show on dark scenes."""
+    colors = np.frombuffer(palette(), np.uint8).reshape(256, 3).astype(np.uint16)
+    return np.minimum(2 * colors, 255).astype(np.uint8)
+
+
+def _even(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(image)
