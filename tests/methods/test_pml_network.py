@@ -50,6 +50,7 @@ def test_the_grid_is_that_of_the_real_features_even_for_sides_of_7_mod_8(side):
 
 @pytest.mark.parametrize("head", ["seed", "paper"])
 def test_embeddings_are_unit_vectors_and_a_zero_vector_is_no_nan(head):
+    torch.manual_seed(0)  # now and then a random network has a cell without any response
     model = PML(**SMALL, head=head, coords="ij", initial_std=None).eval()
     embedded = model(torch.rand(2, 3, 40, 48))
     assert torch.allclose(embedded.square().sum(1), torch.ones(()), atol=1e-5)

@@ -179,3 +179,21 @@ def test_a_run_with_correspondences_gets_a_page_of_its_own(own_copy: Plan) -> No
     assert "stm-correspondences.html" in names
     assert "stm-correspondences.html" in Path("reports/tiny/stm.html").read_text()
     assert "copy-correspondences.html" not in names
+
+
+def test_the_accuracy_of_a_classifier_is_drawn_with_the_drops_of_its_rate(own_copy: Plan) -> None:
+    assert "classification" not in render(own_copy)[2].read_text()
+    path = own_copy.stages[0].folder / "metrics.jsonl"
+    lines = [
+        {
+            "event": "metrics",
+            "time": 0,
+            "step": s,
+            "metrics": {"val/top1": 10.0 + s, "val/top5": 50},
+        }
+        for s in (4, 8)
+    ]
+    path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in lines))
+    text = render(own_copy)[2].read_text()
+    assert f"{own_copy.stages[0].stage}, seed 0: classification" in text
+    assert "accuracy, %" in text

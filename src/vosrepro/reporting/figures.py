@@ -66,6 +66,29 @@ def training_figures(table: Table, method: str) -> list[Figure]:
     return figures
 
 
+def accuracy_figures(table: Table, method: str) -> list[Figure]:
+    """Top-1 and top-5 accuracy of every stage that validates a classifier, with the drops of its rate."""
+    figures = []
+    for stage in table.evidence.stages.values():
+        top1, top5 = (stage.curves.get(name) for name in ("val/top1", "val/top5"))
+        if stage.node.method != method or top1 is None or len(top1.steps) < 2:
+            continue
+        node, series = stage.node, [Series("top-1", top1.steps, top1.values, 0, dots=True)]
+        if top5 is not None:
+            series.append(Series("top-5", top5.steps, top5.values, 1, dots=True))
+        factor = node.params.optimizer.lr_drop_factor
+        svg = line_chart(
+            series,
+            title=f"validation accuracy while training {node.recipe}/{node.stage}",
+            x=Axis(0, node.params.steps, "training step"),
+            y=Axis(0, 100, "accuracy, %"),
+            boundaries=[(s, f"rate x {factor:g}") for s in node.params.optimizer.lr_drop_steps],
+        )
+        caption = f"{node.recipe}/{node.stage}, seed {node.seed}: classification"
+        figures.append(Figure(svg, caption, ((0, "top-1"), (1, "top-5"))))
+    return figures
+
+
 def selection_figure(evidence: RunEvidence, metric: str) -> Figure | None:
     """Score of every checkpoint on the held-out sequences; the chosen and the last one marked."""
     points = [(c.step, 100 * c.values[metric]) for c in evidence.candidates if metric in c.values]

@@ -142,7 +142,10 @@ def _method_page(
         details=_details(table, method),
         changes=single_changes(table, method),
         beside=beside_published(table, method),
-        training=figures.training_figures(table, method),
+        training=[
+            *figures.accuracy_figures(table, method),
+            *figures.training_figures(table, method),
+        ],
         selection=[(r, figures.selection_figure(r, metric)) for r in runs],
         trails={row.anchor: trails(table.evidence, row) for row in rows},
         environment=environment(table.evidence),
