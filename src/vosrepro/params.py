@@ -140,6 +140,11 @@ class MethodSize(Strict):
     variants: dict[Name, dict[str, Any]] = {}  # merged over the method's variants
     input_short_side_px: Positive | None = None  # inference size; None: the benchmark's
 
+    def model_of(self, recipe: RecipeParams) -> dict[str, Any]:
+        """Constructor arguments of the network that a recipe ends with."""
+        own = self.stages[recipe.stages[-1]].model if recipe.stages else recipe.model
+        return {**self.model, **own}
+
     @model_validator(mode="after")
     def _stages_exist(self) -> MethodSize:
         for name, recipe in self.recipes.items():
@@ -255,16 +260,24 @@ def load(path: Path | str, model: type[Model]) -> Model:
     Raises:
         ConfigError: if the file is missing, is not YAML, or does not fit the model.
     """
+    return parse(read_yaml(path), model, source=str(path))
+
+
+def read_yaml(path: Path | str) -> Any:
+    """The value of a YAML or JSON file.
+
+    Raises:
+        ConfigError: if the file is missing or is not YAML.
+    """
     path = Path(path)
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         names = sorted(p.name for p in path.parent.glob("*.yaml"))
         hint = f"; there are {', '.join(names)}" if names else ""
         raise ConfigError(f"there is no parameter file {path}{hint}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return parse(value, model, source=str(path))
 
 
 def parse(value: Any, model: type[Model], *, source: str) -> Model:

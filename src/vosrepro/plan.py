@@ -17,6 +17,7 @@ from vosrepro.artifacts import value_digest
 from vosrepro.errors import ConfigError
 from vosrepro.params import (
     BenchmarkParams,
+    DataParams,
     MethodParams,
     MethodSize,
     Only,
@@ -28,6 +29,9 @@ from vosrepro.params import (
     load_study,
     pick,
 )
+
+#: In a folder of scaled copies, the original sizes of its videos; written last.
+RESIZED_SIZES = "sizes.json"
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Run:
     @property
     def model(self) -> Mapping[str, Any]:
         """Constructor arguments of the network at inference."""
-        return self.stages[-1].model if self.stages else {**self.size.model, **self.params.model}
+        return self.size.model_of(self.params)
 
     def journal(self, kind: str) -> Path:
         """Journal of a job of this run: "select", "infer" or "score"."""
@@ -248,6 +252,12 @@ def _wanted(entry: Entry, only: Only) -> bool:
         (entry.benchmark, only.benchmarks),
     )
     return all(wanted is None or name in wanted for name, wanted in names)
+
+
+def resized_folder(benchmark: BenchmarkParams, data: DataParams) -> Path:
+    """Where the scaled copies of a benchmark's videos lie."""
+    identity = [data.model_dump(mode="json"), benchmark.dataset, benchmark.split, benchmark.fit_px]
+    return Path("state/resized") / f"{benchmark.benchmark}-{value_digest(identity)}"
 
 
 def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> Path:

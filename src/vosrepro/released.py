@@ -7,12 +7,8 @@ file-sharing site, and several have no licence that allows passing them on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from vosrepro.errors import ConfigError
-from vosrepro.params import Name, Strict, parse
+from vosrepro.params import Name, Strict, parse, read_yaml
 
 #: Endings under which a released file may lie at weights/<method>/<recipe>.
 ENDINGS = (".pth", ".pt", ".pth.tar", ".bin")
@@ -59,14 +55,7 @@ def load_released(path: Path | str = "params/released.yaml") -> Released:
     Raises:
         ConfigError: if the file is missing or malformed.
     """
-    path = Path(path)
-    try:
-        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing: restore it from the repository") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    return parse({"methods": value}, Released, source=str(path))
+    return parse({"methods": read_yaml(path)}, Released, source=str(path))
 
 
 def imported_weights(method: str, recipe: str) -> Path:

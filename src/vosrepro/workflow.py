@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.artifacts import file_digest, value_digest, write_json
-from vosrepro.datasets.resized import SIZES, resized_folder
 from vosrepro.params import Study, parse, pick
-from vosrepro.plan import Entry, Plan, Run, StageNode, load_plan
+from vosrepro.plan import RESIZED_SIZES, Entry, Plan, Run, StageNode, load_plan, resized_folder
 from vosrepro.provenance import source_digest
 from vosrepro.released import imported_weights, released_file
 
@@ -148,7 +147,7 @@ class Jobs:
         entries = self.plan.entries_of(self._run(wildcards))
         wanted = {e.benchmark: e.benchmark_params for e in entries if e.benchmark_params.fit_px}
         data = self.plan.study.data
-        return [str(resized_folder(params, data) / SIZES) for params in wanted.values()]
+        return [str(resized_folder(params, data) / RESIZED_SIZES) for params in wanted.values()]
 
     def resized_benchmark(self, wildcards: Any) -> str:
         """The benchmark of a folder of scaled copies."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from vosrepro.datasets import alibaba, bl30k, davis, static, youtube
-from vosrepro.datasets.resized import resized_folder, resized_video
+from vosrepro.datasets.resized import resized_video
 from vosrepro.datasets.video import StaticImage, Truth, Video
 from vosrepro.params import BenchmarkParams, DataParams, pick
+from vosrepro.plan import resized_folder
 
 _TRAINING: dict[str, Callable[[DataParams], list[Video]]] = {
     "davis16-train": lambda data: davis.training("davis2016", data),

@@ -16,42 +16,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vosrepro.artifacts import atomic, read_json, value_digest, write_json
+from vosrepro.artifacts import atomic, read_json, write_json
 from vosrepro.datasets.video import Video, open_video, read_frame
 from vosrepro.errors import DataError
 from vosrepro.labels import write_labels
+from vosrepro.plan import RESIZED_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from PIL import Image
 
-    from vosrepro.params import BenchmarkParams, DataParams
-
-SIZES = "sizes.json"
 _JPEG_QUALITY = 75  # Pillow's default, which upstream left
 
 
-def resized_folder(benchmark: BenchmarkParams, data: DataParams) -> Path:
-    """Where the scaled copies of a benchmark's videos lie."""
-    identity = [data.model_dump(mode="json"), benchmark.dataset, benchmark.split, benchmark.fit_px]
-    return Path("state/resized") / f"{benchmark.benchmark}-{value_digest(identity)}"
+def fitted(
+    image: Image.Image, resample: Image.Resampling, *, inside: tuple[int, int]
+) -> Image.Image:
+    """A copy that fits into a box (width, height) with the same aspect ratio; never larger.
 
-
-def fitted(width: int, height: int, *, inside: tuple[int, int]) -> tuple[int, int]:
-    """Width and height inside a box with the same aspect ratio, rounded as Pillow's `thumbnail`; never larger."""
-    if width <= inside[0] and height <= inside[1]:
-        return width, height
-    aspect = width / height
-    wide, high = inside
-    if wide / high >= aspect:
-        return max(1, _nearer(high * aspect, lambda n: abs(aspect - n / high))), high
-    return wide, max(1, _nearer(wide / aspect, lambda n: 0 if n == 0 else abs(aspect - wide / n)))
-
-
-def _nearer(value: float, error: object) -> int:
-    low, high = int(np.floor(value)), int(np.ceil(value))
-    return min((max(low, 1), high), key=error)  # type: ignore[arg-type]
+    Without the first, coarse reduction that newer versions of Pillow make for speed.
+    """
+    small = image.copy()
+    small.thumbnail(inside, resample, reducing_gap=None)
+    return small
 
 
 def write_resized(
@@ -93,7 +81,7 @@ def write_resized(
                 raise DataError(f"video {video.name} has no mask of its first frame: add one")
             finder = finder or find()
             _find_objects(video, folder, finder)
-    write_json(folder / SIZES, sizes)
+    write_json(folder / RESIZED_SIZES, sizes)
 
 
 def resized_video(video: Video, folder: Path) -> Video:
@@ -102,11 +90,11 @@ def resized_video(video: Video, folder: Path) -> Video:
     Raises:
         DataError: if the copies were not made.
     """
-    if not (folder / SIZES).is_file():
+    if not (folder / RESIZED_SIZES).is_file():
         raise DataError(
             f"the scaled copies {folder} are missing: run the workflow, or `vosrepro resize`"
         )
-    width, height = read_json(folder / SIZES)[video.name]
+    width, height = read_json(folder / RESIZED_SIZES)[video.name]
     images, masks = folder / "JPEGImages" / video.name, folder / "Annotations" / video.name
     copy = replace(
         open_video(video.name, images, masks, binary=video.binary), original_size=(height, width)
@@ -129,9 +117,7 @@ def _copy_frame(source: Path, target: Path, inside: tuple[int, int]) -> list[int
     with _opened(source) as image:
         size = [image.width, image.height]
         if not target.is_file():
-            small = image.convert("RGB").resize(
-                fitted(image.width, image.height, inside=inside), Image.Resampling.LANCZOS
-            )
+            small = fitted(image.convert("RGB"), Image.Resampling.LANCZOS, inside=inside)
             buffer = io.BytesIO()
             small.save(buffer, "JPEG", quality=_JPEG_QUALITY)
             with atomic(target) as temporary:
@@ -158,9 +144,9 @@ def _copy_mask(source: Path, target: Path, inside: tuple[int, int]) -> None:
     if target.is_file():
         return
     with _opened(source) as image:
-        size = fitted(image.width, image.height, inside=inside)
         buffer = io.BytesIO()
-        image.resize(size, Image.Resampling.NEAREST).save(buffer, "PNG")  # keeps the palette
+        small = fitted(image, Image.Resampling.NEAREST, inside=inside)
+        small.save(buffer, "PNG")  # keeps the palette
     with atomic(target) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

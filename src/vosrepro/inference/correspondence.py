@@ -16,6 +16,7 @@ from vosrepro.methods import get_method
 if TYPE_CHECKING:
     from torch import nn
 
+    from vosrepro.methods.common.correspondence import Correspondence
     from vosrepro.plan import Plan, Run
 
 _PAIRS = 3
@@ -44,19 +45,18 @@ def write_pairs(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.
     for video in videos[:: max(1, len(videos) // _PAIRS)][:_PAIRS]:
         first = min(i for i, f in enumerate(video.frames) if f.stem in set(video.starts.values()))
         last = (first + len(video.frames)) // 2
-        pairs.append(_pair(card.correspond, model, video, first, last, entry.input_short_side_px))
+        side = entry.input_short_side_px
+        images = (torch.from_numpy(read_frame(video.frames[i])) for i in (first, last))
+        source, target = (upload(image, device, side) for image in images)
+        pairs.append(_pair(card.correspond(model, source, target), source, video, first, last))
         with atomic(folder / f"{video.name}.png") as temporary:
             temporary.write_bytes(cv2.imencode(".png", pairs[-1].pop("image"))[1].tobytes())
     write_json(folder / "correspondences.json", {"benchmark": entry.benchmark, "pairs": pairs})
 
 
 def _pair(
-    correspond: Any, model: nn.Module, video: Video, first: int, last: int, side: int | None
+    found: Correspondence, source: torch.Tensor, video: Video, first: int, last: int
 ) -> dict[str, Any]:
-    device = next(model.parameters()).device
-    images = (torch.from_numpy(read_frame(video.frames[i])) for i in (first, last))
-    source, target = (upload(image, device, side) for image in images)
-    found = correspond(model, source, target)
     peaks = found.weights.amax(dim=1, keepdim=True)
     image = (found.weights / peaks.clamp_min(1e-12) * 255).round().to(torch.uint8)
     return {

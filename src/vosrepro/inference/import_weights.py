@@ -106,12 +106,12 @@ def _fitting(
     method: str, state: Mapping[str, torch.Tensor], recipes: Mapping[str, RecipeParams], size: str
 ) -> dict[str, dict[str, Any]]:
     """Recipes whose network has exactly these keys and shapes, with the network's arguments."""
-    base = load_method(method).sizes[size].model
+    chosen = load_method(method).sizes[size]
     build = get_method(method).build
     assert build is not None
     found = {}
     for name, recipe in recipes.items():
-        model = {**base, **recipe.model}
+        model = chosen.model_of(recipe)
         model.pop("encoder_weights", None)
         if "pretrained" in model:  # the converted weights are complete
             model["pretrained"] = False

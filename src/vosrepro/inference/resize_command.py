@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 
 from vosrepro.datasets.catalog import original_videos
-from vosrepro.datasets.resized import resized_folder, write_resized
+from vosrepro.datasets.resized import write_resized
 from vosrepro.errors import ConfigError
 from vosrepro.inference.persons import person_finder
 from vosrepro.params import load_benchmark, load_study
+from vosrepro.plan import resized_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from vosrepro.journal import Journal
 from vosrepro.methods import get_method
 from vosrepro.plan import Plan, Run
 from vosrepro.provenance import provenance
+from vosrepro.released import imported_weights
 from vosrepro.scoring import score_arrays
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def _evaluate(
 def _source_weights(run: Run, device: torch.device) -> Path:
     """Weights that no stage made: random ones are drawn and kept, imported ones must be there."""
     if run.params.weights == "imported":
-        path = Path("weights") / run.method / f"{run.recipe}.safetensors"
+        path = imported_weights(run.method, run.recipe)
         if not path.is_file():
             raise DataError(
                 f"{path} is missing: import the released checkpoint with "

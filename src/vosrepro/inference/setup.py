@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.inference.weights import read_facts
 from vosrepro.params import MethodSize, load_method, pick
 from vosrepro.plan import Run, load_plan, variant_settings
 
@@ -89,8 +89,7 @@ def _of_recipe(method: str, size: str, recipe: str) -> Mapping[str, Any]:
     params = load_method(method)
     chosen = pick(params.sizes, size, what="size", where=f"method '{method}'")
     found = pick(chosen.recipes, recipe, what="recipe", where=f"{method}, size '{size}'")
-    stage = chosen.stages[found.stages[-1]].model if found.stages else found.model
-    return {**chosen.model, **stage}
+    return chosen.model_of(found)
 
 
 def _described(method: str, weights: Path, size: str | None) -> tuple[Mapping[str, Any], str, str]:
@@ -133,8 +132,6 @@ def _run_of(weights: Path) -> tuple[Run, str] | None:
 
 def _facts(weights: Path) -> dict[str, Any]:
     """What the file says of itself; empty if nothing."""
-    from safetensors import SafetensorError, safe_open
-
     if not weights.is_file():
         raise CheckpointError(
             f"there are no weights {weights}: train them (snakemake) or import released ones (vosrepro "
@@ -145,9 +142,4 @@ def _facts(weights: Path) -> dict[str, Any]:
             f"{weights} is not a safetensors file: if it is a released checkpoint, run `vosrepro weights "
             "import METHOD FILE` first"
         )
-    try:
-        with safe_open(weights, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        return dict(json.loads(metadata.get("vosrepro", "{}")))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"weights {weights} cannot be read ({error})") from error
+    return read_facts(weights)

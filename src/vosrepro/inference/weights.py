@@ -49,25 +49,35 @@ def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def describe(path: Path | str) -> dict[str, Any]:
-    """What a weights file says of itself: "method", "model" (arguments of the network), "step", ...
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """What a weights file says of itself; empty if nothing.
 
     Raises:
-        CheckpointError: if it cannot be read, or was written by something else.
+        CheckpointError: if it is missing or cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        facts = json.loads(metadata["vosrepro"])
-        get_method(facts["method"])
-        return {"model": {}, **facts}
+        return dict(json.loads(metadata.get("vosrepro", "{}")))
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no weights file {path}") from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is not a safetensors file ({error})") from error
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """As `read_facts`, with at least "method" and "model" (arguments of the network).
+
+    Raises:
+        CheckpointError: if it cannot be read, or was written by something else.
+    """
+    facts = read_facts(path)
+    try:
+        get_method(facts["method"])
+        return {"model": {}, **facts}
+    except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
             f"{path} does not say which method it belongs to: use weights that vosrepro trained, "
             "selected or imported"

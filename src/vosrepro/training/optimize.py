@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.params import ParameterGroup
 
 if TYPE_CHECKING:
-    from vosrepro.params import OptimizerParams, ParameterGroup
+    from vosrepro.params import OptimizerParams
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
@@ -52,37 +53,34 @@ class _Group:
 
 
 def _grouped(params: OptimizerParams, trainable: Sequence[tuple[str, Any]]) -> list[_Group]:
-    names = [name for name, _ in trainable]
-    owner = [_first(params.groups, name, vector=p.ndim < 2) for name, p in trainable]
-    for number, group in enumerate(params.groups):
-        if number not in owner:
+    groups = (*params.groups, ParameterGroup(prefixes=("",)))  # the last takes what is left
+    places: list[list[int]] = [[] for _ in groups]
+    for place, (name, parameter) in enumerate(trainable):
+        fits = (
+            name.startswith(group.prefixes) and (parameter.ndim < 2 or not group.vectors)
+            for group in groups
+        )
+        places[list(fits).index(True)].append(place)
+    for group, found in zip(params.groups, places, strict=False):
+        if not found:
             raise ConfigError(
                 f"no trainable parameter begins with {' or '.join(group.prefixes)}, as a group of the "
-                f"optimizer says: the names begin with {', '.join(_heads(names))}"
+                f"optimizer says: the names begin with {', '.join(_heads(trainable))}"
             )
-    found = []
-    for number, group in [(None, None), *enumerate(params.groups)]:
-        places = tuple(i for i, at in enumerate(owner) if at == number)
-        decay = group.weight_decay if group else None
-        if places:
-            found.append(
-                _Group(
-                    places,
-                    group.lr_factor if group else 1.0,
-                    params.weight_decay if decay is None else decay,
-                    group.updates_per_step if group else 1,
-                )
-            )
-    return found
+    return [
+        _Group(
+            tuple(found),
+            group.lr_factor,
+            params.weight_decay if group.weight_decay is None else group.weight_decay,
+            group.updates_per_step,
+        )
+        for group, found in zip(groups, places, strict=True)
+        if found
+    ]
 
 
-def _first(groups: Sequence[ParameterGroup], name: str, *, vector: bool) -> int | None:
-    fits = (g.prefixes if vector or not g.vectors else () for g in groups)
-    return next((i for i, prefixes in enumerate(fits) if name.startswith(prefixes)), None)
-
-
-def _heads(names: Sequence[str]) -> list[str]:
-    return sorted({name.split(".")[0] for name in names})
+def _heads(trainable: Sequence[tuple[str, Any]]) -> list[str]:
+    return sorted({name.split(".")[0] for name, _ in trainable})
 
 
 class Optimizer:

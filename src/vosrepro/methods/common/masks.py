@@ -46,6 +46,16 @@ def late_objects(frame: torch.Tensor, new: torch.Tensor, *, present: int) -> int
     return max(ids, default=present)
 
 
+def late_masks(frame: torch.Tensor, new: torch.Tensor, *, present: int) -> torch.Tensor | None:
+    """float32 (n, H, W), the given masks of the n objects that join the `present` ones; None if none does.
+
+    Raises:
+        DataError: see `late_objects`.
+    """
+    objects = late_objects(frame, new, present=present)
+    return None if objects == present else one_hot(new, range(present + 1, objects + 1))
+
+
 def _check_size(frame: torch.Tensor, mask: torch.Tensor) -> None:
     if frame.shape[-2:] != mask.shape[-2:]:
         raise DataError(

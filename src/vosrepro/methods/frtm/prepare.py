@@ -8,11 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vosrepro.methods.common.folding import fold
+from vosrepro.methods.common.folding import DTYPES, fold, fold_block
 from vosrepro.methods.frtm.backbone import Backbone, BasicBlock, Bottleneck
 from vosrepro.methods.frtm.refiner import RRB
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @torch.no_grad()
@@ -33,13 +31,10 @@ def prepare(model: nn.Module, *, precision: Literal["fp32", "bf16", "fp16"] = "f
         if isinstance(module, Backbone):
             fold(module, "conv1", "bn1")
         elif isinstance(module, BasicBlock | Bottleneck):
-            for number in range(1, 4 if isinstance(module, Bottleneck) else 3):
-                fold(module, f"conv{number}", f"bn{number}")
-            if module.downsample is not None:
-                fold(module.downsample, "0", "1")
+            fold_block(module)
         elif isinstance(module, RRB):
             fold(module.bblock, "0", "1")
-    fast.to(_DTYPES[precision])
+    fast.to(DTYPES[precision])
     for name, constant in model.named_buffers():
         if name in ("backbone.mean", "backbone.std"):  # frames are normalized in float32
             fast.get_buffer(name).data = constant.clone()

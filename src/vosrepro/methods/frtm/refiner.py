@@ -150,30 +150,23 @@ class Upsampler(nn.Module):
         return F.interpolate(x, scale_factor=2, mode=self._mode, align_corners=False)
 
 
-class Refiner(nn.Module):
-    """FRTM's segmentation network.
+class LevelRefiner(nn.Module):
+    """A segmentation network that goes from the deepest backbone level to the finest, then up to the image."""
 
-    Args:
-        inputs: channels of each backbone level.
-        channels: width of the network, 64 in the published ones.
-        scores: score maps per object: 1, or 2 for multi-level target models.
-        smooth: see `Upsampler`.
-    """
+    project: Upsampler
 
-    def __init__(
-        self,
-        inputs: Mapping[str, int],
-        *,
-        channels: int = 64,
-        scores: int = 1,
-        smooth: bool = True,
-    ) -> None:
-        super().__init__()
-        self.TSE = nn.ModuleDict({L: TSE(inputs[L], channels, scores=scores) for L in ORDER})
-        self.RRB1 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
-        self.CAB = nn.ModuleDict({L: CAB(channels) for L in ORDER})
-        self.RRB2 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
-        self.project = Upsampler(channels, smooth=smooth)
+    def level(
+        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
+    ) -> torch.Tensor:
+        """One level.
+
+        Args:
+            name: of the level.
+            features: (1 or O, C, h, w).
+            maps: scores (O, S, h, w).
+            x: output of the level before, or None.
+        """
+        raise NotImplementedError
 
     def forward(
         self,
@@ -205,7 +198,39 @@ class Refiner(nn.Module):
         for level in names:
             size = features[level].shape[-2:]
             maps = torch.cat([resize(s, size) for s in scores], 1)
-            h, deeper = self.TSE[level](features[level], maps, x)
-            x = self.RRB2[level](self.CAB[level](deeper, self.RRB1[level](h)))
+            x = self.level(level, features[level], maps, x)
         assert x is not None
         return x
+
+
+class Refiner(LevelRefiner):
+    """FRTM's segmentation network.
+
+    Args:
+        inputs: channels of each backbone level.
+        channels: width of the network, 64 in the published ones.
+        scores: score maps per object: 1, or 2 for multi-level target models.
+        smooth: see `Upsampler`.
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        *,
+        channels: int = 64,
+        scores: int = 1,
+        smooth: bool = True,
+    ) -> None:
+        super().__init__()
+        self.TSE = nn.ModuleDict({L: TSE(inputs[L], channels, scores=scores) for L in ORDER})
+        self.RRB1 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
+        self.CAB = nn.ModuleDict({L: CAB(channels) for L in ORDER})
+        self.RRB2 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
+        self.project = Upsampler(channels, smooth=smooth)
+
+    def level(
+        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
+    ) -> torch.Tensor:
+        """See `LevelRefiner.level`."""
+        h, deeper = self.TSE[name](features, maps, x)
+        return self.RRB2[name](self.CAB[name](deeper, self.RRB1[name](h)))

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from vosrepro.errors import ConfigError
 from vosrepro.methods.frtm.model import FRTM
-from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, TSE, Refiner, Upsampler, resize
+from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, TSE, LevelRefiner, Refiner, Upsampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Head = Literal["initial", "bise", "bise-large"]
 _SCORES = 2
@@ -38,7 +38,7 @@ class TFFM(TSE):
         return self.transform(h)
 
 
-class FIRefiner(nn.Module):
+class FIRefiner(LevelRefiner):
     """Segmentation network with feature integration in every level.
 
     Args:
@@ -67,26 +67,14 @@ class FIRefiner(nn.Module):
             self.RRB = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
         self.project = Upsampler(channels, smooth=smooth)
 
-    def forward(
-        self,
-        features: Mapping[str, torch.Tensor],
-        scores: Sequence[torch.Tensor],
-        size: Sequence[int],
-        *,
-        direct: bool = False,
+    def level(
+        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
     ) -> torch.Tensor:
-        """As `vosrepro.methods.frtm.refiner.Refiner.forward`."""
-        x: torch.Tensor | None = None
-        for level in ORDER:
-            here = features[level].shape[-2:]
-            maps = torch.cat([resize(s, here) for s in scores], 1)
-            h, deeper = self.TFFM[level](features[level], maps, x)
-            if self._large:
-                x = self.RRB2[level](self.CAB[level](deeper, self.RRB1[level](h)))
-            else:
-                x = self.RRB[level](self.CAB[level](deeper, h))
-        assert x is not None
-        return self.project(x, size, direct=direct)
+        """See `LevelRefiner.level`."""
+        h, deeper = self.TFFM[name](features, maps, x)
+        if self._large:
+            return self.RRB2[name](self.CAB[name](deeper, self.RRB1[name](h)))
+        return self.RRB[name](self.CAB[name](deeper, h))
 
 
 class MTMFI(FRTM):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vosrepro.errors import ConfigError
-from vosrepro.methods.common.masks import first_objects, late_objects, one_hot
+from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts, merge
 from vosrepro.methods.parts.matching import SearchParams, locate
@@ -213,10 +213,10 @@ class PartsSegmenter:
         new: torch.Tensor,
     ) -> torch.Tensor:
         present = self._objects
-        self._objects = late_objects(frame, new, present=present)
-        if self._objects == present:
+        given = late_masks(frame, new, present=present)
+        if given is None:
             return merged
-        given = one_hot(new, range(present + 1, self._objects + 1))
+        self._objects += len(given)
         self._soft = torch.cat([self._soft * (new == 0), given])
         self._begin(pyramid, range(present, self._objects))
         return torch.cat([merged * (new == 0), given])

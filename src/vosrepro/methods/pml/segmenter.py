@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 
 from vosrepro.errors import ConfigError
-from vosrepro.methods.common.masks import first_objects, late_objects, one_hot
+from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.pml.cells import Geometry, cell_fractions, cell_labels, own_cells, to_pixels
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool, Vote
 from vosrepro.methods.pml.refine import Refinement
@@ -160,10 +160,10 @@ class PMLSegmenter:
     ) -> torch.Tensor:
         """Take in objects that begin on this frame and draw their given masks."""
         present = self._objects
-        self._objects = late_objects(frame, new, present=present)
-        if self._objects == present:
+        given = late_masks(frame, new, present=present)
+        if given is None:
             return probs
-        given = one_hot(new, range(present + 1, self._objects + 1))
+        self._objects += len(given)
         drawn = torch.cat([probs * (new == 0), given])
         fractions = self._fractions(new, size).flatten(1).T
         theirs = fractions[:, present + 1 :].sum(1) > (0 if not self._by_area else 0.5)

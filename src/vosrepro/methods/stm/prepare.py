@@ -8,12 +8,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vosrepro.methods.common.folding import fold
+from vosrepro.methods.common.folding import DTYPES, fold, fold_block
 from vosrepro.methods.stm.encoders import BasicBlock, Bottleneck, ResNetEncoder
 from vosrepro.methods.stm.model import KeyValue
 from vosrepro.methods.stm.network import SpaceTimeNetwork
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MergedKeyValue(nn.Module):
@@ -62,14 +60,11 @@ def prepare(
         if type(module) is ResNetEncoder:  # the original's mask encoder adds before normalizing
             fold(module, "conv1", "bn1")
         elif isinstance(module, Bottleneck | BasicBlock):
-            for i in range(1, 4 if isinstance(module, Bottleneck) else 3):
-                fold(module, f"conv{i}", f"bn{i}")
-            if module.downsample is not None:
-                fold(module.downsample, "0", "1")
+            fold_block(module)
     for name, module in list(fast.named_children()):
         if isinstance(module, KeyValue):
             fast.set_submodule(name, MergedKeyValue(module).to(module.key_proj.weight))
-    fast.to(_DTYPES[precision])
+    fast.to(DTYPES[precision])
     for name, constant in model.named_buffers(recurse=False):
         fast.get_buffer(name).data = constant.clone()  # frames are normalized in float32
     if channels_last if channels_last is not None else precision != "fp32":
