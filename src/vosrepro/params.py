@@ -193,6 +193,9 @@ class DataParams(Strict):
     generated: bool = False  # True: `vosrepro data generate` makes the root
     seed: int = 0  # of the generated data
     sets: dict[Name, str] = {}  # folders relative to root where they differ from the usual layout
+    lists: dict[
+        Name, str
+    ] = {}  # training set -> file below root with the names of the videos to keep
 
 
 class SelectionParams(Strict):

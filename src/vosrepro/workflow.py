@@ -142,6 +142,10 @@ class Jobs:
         file = released_file(wildcards.method, wildcards.recipe)
         return [] if file is None else [str(file)]
 
+    def converted_set(self, wildcards: Any) -> list[str]:
+        """The prepared set that a conversion reads; raw static images are put in place by hand."""
+        return ["results/sets/ytvos.json"] if wildcards.kind == "youtube-480p" else []
+
     def resized(self, wildcards: Any) -> list[str]:
         """The scaled copies that a run's benchmarks need."""
         entries = self.plan.entries_of(self._run(wildcards))

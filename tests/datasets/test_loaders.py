@@ -16,6 +16,7 @@ from vosrepro.datasets import (
     read_frame,
     static_images,
     training_videos,
+    verify,
 )
 from vosrepro.datasets.generated.encode import jpeg, label_png
 from vosrepro.datasets.video import open_video
@@ -334,3 +335,42 @@ def test_real_youtube_like_videos_with_late_objects_load(real_data: Path, tmp_pa
     videos = {v.name: v for v in found}
     assert sorted(set(videos["judo"].starts.values())) == ["00000", "00005", "00008", "00013"]
     assert len(videos["caps"].frames) == 87
+
+
+# ------------------------------------------------------------------------------------------- lists
+
+
+def _lists(data: DataParams, **names: str) -> DataParams:
+    return data.model_copy(update={"lists": names})
+
+
+def test_a_list_keeps_some_videos_of_a_training_set(broken: DataParams):
+    every = training_videos("bl30k", broken)
+    extra = Path(broken.root) / "BL30K"
+    for tree in ("JPEGImages", "Annotations"):
+        shutil.copytree(extra / tree / every[0].name, extra / tree / "video-999")
+    (Path(broken.root) / "kept.txt").write_text("video-999\n")
+    kept = _lists(broken, bl30k="kept.txt")
+    assert [v.name for v in training_videos("bl30k", broken)] == [every[0].name, "video-999"]
+    assert [v.name for v in training_videos("bl30k", kept)] == ["video-999"]
+    assert training_videos("bl30k", kept, exclude=["video-999"]) == []
+
+
+def test_a_list_belongs_to_the_manifest_of_its_set(broken: DataParams):
+    path = Path(broken.root) / "kept.txt"
+    digests = []
+    for text in ("video-000\n", "video-001\n"):
+        path.write_text(text)
+        digests.append(verify(_lists(broken, bl30k="kept.txt"), ["bl30k"])["digest"])
+    assert len({*digests, verify(broken, ["bl30k"])["digest"]}) == 3
+    path.unlink()
+    with pytest.raises(DataError, match=r"kept\.txt is missing"):
+        verify(_lists(broken, bl30k="kept.txt"), ["bl30k"])
+
+
+def test_a_list_that_names_other_videos_is_refused(broken: DataParams):
+    (Path(broken.root) / "kept.txt").write_text("video-000\nvideo-777\n")
+    with pytest.raises(
+        DataError, match="names 1 videos that the training set 'bl30k' lacks, first video-777"
+    ):
+        training_videos("bl30k", _lists(broken, bl30k="kept.txt"))

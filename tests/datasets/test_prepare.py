@@ -137,7 +137,8 @@ def test_imagenet_archives_are_checked_and_linked_and_the_kit_is_extracted(
     monkeypatch.setitem(prepare_module.PREPARATIONS, "imagenet", plain)
     checked = []
     monkeypatch.setattr(
-        "vosrepro.datasets.verification.verify", lambda data, names: checked.append(names) or {}
+        "vosrepro.datasets.verification.verify",
+        lambda data, names, **_: checked.append(names) or {},
     )
     for _ in range(2):
         prepare("imagenet", root, [*tars, kit])

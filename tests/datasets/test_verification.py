@@ -25,7 +25,7 @@ def test_a_complete_root_is_described(small: DataParams):
     assert list(parts) == [
         "davis16-train", "davis16-val", "davis17-train", "davis17-val", "davis17-testdev",
         "ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval", "static", "ali21", "bl30k",
-        "imagenet",
+        "imagenet-vid", "imagenet",
     ]  # fmt: skip
     assert parts["davis17-val"]["videos"] == 2
     assert parts["davis17-val"]["frames"] == parts["davis17-val"]["masks"] == 40

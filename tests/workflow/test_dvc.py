@@ -29,6 +29,10 @@ rule data:
     output: "results/mini/data.json"
     shell: "mkdir -p data/mini; echo frames > data/mini/a.txt; echo data > {output}"
 
+rule prepare:
+    output: "results/sets/{set}.csv"
+    shell: "mkdir -p results/sets; cat archives/{wildcards.set} > {output}"
+
 rule report:
     input: "results/mini/data.json"
     output: "reports/all.html", "results/mini/metrics.json"
@@ -44,24 +48,28 @@ rule report:
 """
 
 
+#: Stages by name; those of a loop without their names in it.
+STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
+
+
 def paths(stage: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
     items = [item if isinstance(item, dict) else {item: {}} for item in stage.get(key, [])]
     return {path: settings or {} for item in items for path, settings in item.items()}
 
 
 def test_no_stage_names_the_data_folder_and_every_output_persists() -> None:
-    for stage in PIPELINE["stages"].values():
+    for stage in STAGES.values():
         outputs = paths(stage, "outs") | paths(stage, "metrics")
         assert all(settings.get("persist") for settings in outputs.values())
-        named = {*outputs, *stage["deps"]}
+        named = {*outputs, *stage.get("deps", [])}
         assert not any(path == "data" or path.startswith("data/") for path in named)
 
 
 def test_every_stage_calls_snakemake_and_every_source_exists() -> None:
-    for stage in PIPELINE["stages"].values():
+    for stage in STAGES.values():
         command = stage["cmd"] if isinstance(stage["cmd"], str) else stage["cmd"][0]
         assert command.startswith("snakemake ")
-        sources = [path for path in stage["deps"] if not path.startswith("results/")]
+        sources = [path for path in stage.get("deps", []) if not path.startswith("results/")]
         assert [path for path in sources if not (ROOT / path).exists()] == []
 
 
@@ -147,3 +155,20 @@ def test_reproducing_is_recorded_and_a_changed_parameter_shows_in_the_metrics(cl
     plots = json.loads(call(clone, "dvc", "plots", "diff", "HEAD", "--json"))
     assert set(plots["data"]) == {name for item in PIPELINE["plots"] for name in item}
     assert all(entry for entry in plots["data"].values())
+
+
+@pytest.mark.slow
+def test_real_sets_that_are_named_are_recorded_by_their_listing(clone: Path) -> None:
+    listing = clone / "archives/davis2017"
+    listing.parent.mkdir()
+    listing.write_text("part,folder\n")
+    (clone / "params/real_sets.yaml").write_text("sets: [davis2017]\n")
+    call(clone, "dvc", "repro", "set@davis2017")
+    assert json.loads(call(clone, "dvc", "status", "set@davis2017", "--json")) == {}
+    recorded = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]["set@davis2017"]["outs"]
+    assert [(out["path"], out["size"]) for out in recorded] == [("results/sets/davis2017.csv", 12)]
+    call(clone, "git", "add", "--all")
+    call(clone, "git", "commit", "--quiet", "--message", "two")
+    listing.write_text("part,folder\nmore,more\n")  # the data changed
+    call(clone, "dvc", "repro", "--force", "--single-item", "set@davis2017")
+    assert "results/sets/davis2017.csv" in call(clone, "dvc", "diff")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
-from vosrepro.datasets import alibaba, bl30k, davis, static, youtube
+from vosrepro.datasets import alibaba, bl30k, davis, imagenet_vid, static, youtube
+from vosrepro.datasets.folders import kept_list
 from vosrepro.datasets.resized import resized_video
-from vosrepro.datasets.video import StaticImage, Truth, Video
+from vosrepro.datasets.video import StaticImage, Truth, Video, read_list
+from vosrepro.errors import DataError
 from vosrepro.params import BenchmarkParams, DataParams, pick
 from vosrepro.plan import resized_folder
 
@@ -16,6 +18,8 @@ _TRAINING: dict[str, Callable[[DataParams], list[Video]]] = {
     "ytvos-train": lambda data: youtube.training(data, held_out=False),
     "ytvos-train-all": lambda data: youtube.training(data, held_out=True),
     "bl30k": bl30k.training,
+    "imagenet-vid": lambda data: imagenet_vid.training(data, val_too=False),
+    "imagenet-vid-all": lambda data: imagenet_vid.training(data, val_too=True),
 }
 
 
@@ -63,16 +67,32 @@ def training_videos(
 
     Args:
         set_name: "davis17-train", "davis16-train" (binary masks), "bl30k", "ytvos-train" (without the
-            videos of the jjval list, if the set has one) or "ytvos-train-all".
-        data: where the sets lie.
+            videos of the jjval list, if the set has one), "ytvos-train-all", "imagenet-vid" (boxes) or
+            "imagenet-vid-all" (with its validation half).
+        data: where the sets lie, and lists of the videos to keep.
         exclude: names to leave out; those that the set lacks do not matter.
 
     Raises:
         ConfigError: if there is no training set of this name.
-        DataError: if something is missing.
+        DataError: if something is missing, or a list names a video that is not there.
     """
     load = pick(_TRAINING, set_name, what="training set of videos", where="vosrepro.datasets")
-    return [video for video in load(data) if video.name not in exclude]
+    videos = [video for video in load(data) if video.name not in exclude]
+    return videos if set_name not in data.lists else _kept(videos, set_name, data, exclude)
+
+
+def _kept(
+    videos: Sequence[Video], set_name: str, data: DataParams, exclude: Collection[str]
+) -> list[Video]:
+    path = kept_list(set_name, data)
+    names = set(read_list(path))
+    missing = sorted(names - {video.name for video in videos} - set(exclude))
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} videos that the training set '{set_name}' lacks, first {missing[0]}: "
+            "correct the list or complete the set"
+        )
+    return [video for video in videos if video.name in names]
 
 
 def static_images(data: DataParams) -> list[StaticImage]:

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.datasets.folders import SOURCES
-from vosrepro.errors import ConfigError
+from vosrepro.errors import ConfigError, DataError
 from vosrepro.params import DataParams
 
 if TYPE_CHECKING:
+    from vosrepro.datasets.listing import Listing
     from vosrepro.plan import Plan
 
 log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the sub-commands `generate`, `verify` and `manifest`."""
+    """Add the sub-commands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    generate = actions.add_parser("generate", help="make the mini data (13 MB, about 10 s)")
+    generate = actions.add_parser("generate", help="make the mini data (16 MB, about 15 s)")
     generate.add_argument("--root", default="data/mini", help="default: %(default)s")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     generate.add_argument(
@@ -44,11 +45,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     ready.add_argument("--jjval", type=Path, metavar="FILE",
                        help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)")  # fmt: skip
+    ready.add_argument("--out", type=Path, metavar="JSON",
+                       help="the manifest; its listing goes beside it (default: ROOT/manifests/NAME.json)")  # fmt: skip
 
-    convert = actions.add_parser("convert", help="make the smaller copies that training reads")
+    convert = actions.add_parser(
+        "convert", help="make the smaller copies that training reads",
+        description="youtube-480p: YouTube/train to YouTube/train_480p. static-384: BIG and HRSOD to BIG_small "
+        "and HRSOD_small. Finished files are kept, so that a run goes on where it stopped.",
+    )  # fmt: skip
     convert.add_argument("kind", choices=("youtube-480p", "static-384"))
-    convert.add_argument("source", type=Path, help="YouTube/train, or a folder of large images")
-    convert.add_argument("target", type=Path, help="YouTube/train_480p, or static/BIG_small")
+    convert.add_argument(
+        "source", type=Path, nargs="?", help="default: the usual folders below ROOT"
+    )
+    convert.add_argument("target", type=Path, nargs="?")
+    convert.add_argument("--root", default="real", help="data root (default: %(default)s)")
+    convert.add_argument("--out", type=Path, metavar="JSON", help="record what was made")
     convert.add_argument("--processes", type=int, default=1, help="(default: %(default)s)")
 
     verify = actions.add_parser("verify", help="say in a sentence what a data root lacks")
@@ -61,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=FOLDER", dest="sets",
         help="with --root: the folder of a set that lies elsewhere, e.g. davis2016=/data/DAVIS",
     )  # fmt: skip
+    verify.add_argument("--against", type=Path, metavar="CSV",
+                        help="say which folders differ from a listing that `data prepare` wrote")  # fmt: skip
     verify.add_argument("--full", action="store_true", help="read every file of large sets too")
 
     manifest = actions.add_parser("manifest", help="make or check a study's data and describe it")
@@ -83,24 +96,39 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> None:
+    from vosrepro.datasets.prepare import manifest_file
     from vosrepro.datasets.prepare import prepare as prepare_set
 
+    data = DataParams(root=args.root)
     manifest = prepare_set(
-        args.name, DataParams(root=args.root), args.paths, copy=args.copy, fetch=args.download,
-        jjval=args.jjval,
+        args.name, data, args.paths, copy=args.copy, fetch=args.download, jjval=args.jjval, out=args.out,
     )  # fmt: skip
     _show(manifest)
-    print(f"described in {Path(args.root) / 'manifests' / args.name}.json")
+    print(f"described in {args.out or manifest_file(args.name, data)}")
 
 
 def _convert(args: argparse.Namespace) -> None:
+    from vosrepro.artifacts import write_json
     from vosrepro.datasets import conversions
+    from vosrepro.provenance import provenance
 
-    if args.kind == "youtube-480p":
-        count = conversions.resize_youtube(args.source, args.target, processes=args.processes)
-    else:
-        count = conversions.shrink_static(args.source, args.target)
-    print(f"{args.target}: {count} {'files' if args.kind == 'youtube-480p' else 'images'}")
+    if (args.source is None) != (args.target is None):
+        raise ConfigError("give both SOURCE and TARGET, or none of them")
+    pairs = (
+        [(args.source, args.target)]
+        if args.source
+        else conversions.usual_places(args.kind, DataParams(root=args.root))
+    )
+    made = {}
+    for source, target in pairs:
+        if args.kind == "youtube-480p":
+            count = conversions.resize_youtube(source, target, processes=args.processes)
+        else:
+            count = conversions.shrink_static(source, target)
+        print(f"{target}: {count} {'files' if args.kind == 'youtube-480p' else 'images'}")
+        made[str(target)] = {"source": str(source), "count": count}
+    if args.out:
+        write_json(args.out, {"kind": args.kind, "made": made, "provenance": provenance()})
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -115,7 +143,11 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
-    names = args.names or None
+    from vosrepro.datasets.inventory import defect_list
+    from vosrepro.datasets.listing import Listing
+
+    before = Listing.read(args.against) if args.against else None
+    names = args.names or (before.parts() if before else None)
     if args.study:
         from vosrepro.datasets.verification import parts_of_plan
         from vosrepro.plan import load_plan
@@ -124,7 +156,11 @@ def _verify(args: argparse.Namespace) -> None:
         data, names = plan.study.data, names or parts_of_plan(plan)
     else:
         data = DataParams(root=args.root, sets=dict(map(_assignment, args.sets)))
-    _show(_verified(data, names, full=args.full))
+    now = Listing()
+    _show(_verified(data, names, full=args.full, listing=now))
+    differences = before.differences(now) if before else []
+    if differences:
+        raise DataError(f"{data.root} differs from {args.against}: {defect_list(differences)}")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -179,10 +215,16 @@ def _is_current(root: Path, seed: int) -> bool:
     return is_current(root, seed=seed)
 
 
-def _verified(data: DataParams, names: list[str] | None, *, full: bool = False) -> dict[str, Any]:
+def _verified(
+    data: DataParams,
+    names: list[str] | None,
+    *,
+    full: bool = False,
+    listing: Listing | None = None,
+) -> dict[str, Any]:
     from vosrepro.datasets.verification import verify
 
-    return verify(data, names, full=full)
+    return verify(data, names, full=full, listing=listing)
 
 
 def _show(manifest: dict[str, Any]) -> None:

@@ -12,13 +12,34 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from vosrepro.artifacts import atomic
+from vosrepro.datasets.folders import set_folder
 from vosrepro.datasets.video import IMAGES, list_videos, read_frame
 from vosrepro.errors import DataError
 from vosrepro.labels import read_labels, write_labels
+from vosrepro.params import DataParams
 
 #: Short sides of train_480p and of BIG_small and HRSOD_small.
 YOUTUBE_PX, STATIC_PX = 480, 384
 _QUALITY = 75  # Pillow's default, which upstream left
+
+
+def usual_places(kind: str, data: DataParams) -> list[tuple[Path, Path]]:
+    """Sources and targets of a conversion ("youtube-480p", "static-384") below a data root.
+
+    Raises:
+        DataError: if there is nothing to convert.
+    """
+    if kind == "youtube-480p":
+        folder = set_folder("ytvos", data)
+        pairs = [(folder / "train", folder / "train_480p")]
+    else:
+        folder = set_folder("static", data)
+        pairs = [(folder / name, folder / f"{name}_small") for name in ("BIG", "HRSOD")]
+    there = [(source, target) for source, target in pairs if source.is_dir()]
+    if not there:
+        wanted = " or ".join(str(source) for source, _ in pairs)
+        raise DataError(f"there is nothing to convert: no folder {wanted}; name SOURCE and TARGET")
+    return there
 
 
 def resize_youtube(source: Path, target: Path, *, processes: int = 1) -> int:

@@ -71,6 +71,12 @@ SOURCES = {
         "download BL30K (doi.org/10.13012/B2IDB-1702934_V1) and extract its segments there, so that "
         "JPEGImages and Annotations lie directly in it",
     ),
+    "imagenet-vid": Source(
+        "ILSVRC2015",
+        ("Data/VID",),
+        "download ILSVRC2015_VID.tar.gz (object detection from video) from image-net.org and extract it there, "
+        "so that Data/VID, Annotations/VID and ImageSets/VID lie directly in it",
+    ),
     "imagenet": Source(
         "ImageNet",
         ("train", ""),
@@ -106,6 +112,11 @@ def set_folder(name: str, data: DataParams) -> Path:
     raise DataError(
         f"data set '{name}' is incomplete: {folder} has no {wanted}; {_how(source, data)}"
     )
+
+
+def kept_list(set_name: str, data: DataParams) -> Path:
+    """The list of videos to keep of a training set that `data.lists` names."""
+    return Path(data.root) / data.lists[set_name]
 
 
 def _how(source: Source, data: DataParams) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vosrepro.datasets import alibaba, davis, imagenet, static, youtube
-from vosrepro.datasets.folders import set_folder
+from vosrepro.datasets import alibaba, davis, imagenet, imagenet_vid, static, youtube
+from vosrepro.datasets.folders import kept_list, set_folder
 from vosrepro.datasets.video import IMAGES, list_frames, list_masks, list_videos, read_list
 from vosrepro.errors import DataError
 from vosrepro.params import DataParams
@@ -58,7 +58,10 @@ def take_inventory(part: str, data: DataParams) -> Inventory:
     Raises:
         DataError: if its folder or its list is missing.
     """
-    return PARTS[part](data)
+    found = PARTS[part](data)
+    lists = [kept_list(name, data) for name in (part, f"{part}-all") if name in data.lists]
+    found.others += lists  # training depends on them
+    return found
 
 
 def defect_list(defects: Iterable[str]) -> str:
@@ -183,6 +186,31 @@ def _imagenet(data: DataParams) -> Inventory:
     return found
 
 
+def _imagenet_vid(data: DataParams) -> Inventory:
+    """The training half, and the validation half if it is there; the official lists tell what is missing."""
+    folder = set_folder("imagenet-vid", data)
+    found = Inventory(folder, others=sorted((folder / "ImageSets/VID").glob("*.txt")))
+    for half in imagenet_vid.HALVES:
+        if half == "val" and not (folder / "Data/VID/val").is_dir():
+            continue
+        present = list(imagenet_vid.snippets(folder, half))
+        for name in present:
+            try:
+                video = imagenet_vid.open_snippet(folder, name)
+            except DataError as error:
+                found.defects.append(str(error))
+                continue
+            found.videos += 1
+            found.pairs += [(path, video.annotations[path.stem]) for path in video.frames]
+        absent = sorted(imagenet_vid.listed_snippets(folder, half) - set(present))
+        if absent:
+            found.defects.append(
+                f"{folder / 'Data/VID' / absent[0]} is missing, but the lists in ImageSets/VID name it "
+                f"({len(absent)} such snippets)"
+            )
+    return found
+
+
 def _video(found: Inventory, images: Path, masks: Path, *, needed: str) -> Path | None:
     """Add a video and its defects; returns its first mask.
 
@@ -242,5 +270,6 @@ PARTS: dict[str, Callable[[DataParams], Inventory]] = {
     "static": _static,
     "bl30k": _bl30k,
     "imagenet": _imagenet,
+    "imagenet-vid": _imagenet_vid,
     "ali21": _ali21,
 }

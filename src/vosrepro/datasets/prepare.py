@@ -6,7 +6,6 @@ import fnmatch
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,108 +13,14 @@ from vosrepro.artifacts import atomic, file_digest, write_json
 from vosrepro.datasets.archives import MAX_BYTES, extract, find_root
 from vosrepro.datasets.downloads import download, file_md5
 from vosrepro.datasets.folders import SOURCES
+from vosrepro.datasets.listing import Listing
+from vosrepro.datasets.official import PREPARATIONS, Archive
 from vosrepro.datasets.video import list_videos, read_list
 from vosrepro.errors import DataError
 from vosrepro.params import DataParams, pick
 from vosrepro.provenance import provenance
 
 log = logging.getLogger(__name__)
-
-_DAVIS = "https://data.vision.ee.ethz.ch/csergi/share/davis"
-_YOUTUBE = "log in at youtube-vos.org, data set page, and download it"
-_IMAGENET = "log in at image-net.org, ILSVRC2012, and download it"
-_FRAMES = ("JPEGImages", "Annotations")
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One official archive of a data set.
-
-    Attributes:
-        names: patterns of its file name, the official name first.
-        into: folder below the set's folder that it becomes; "" is the set's folder itself.
-        needs: paths that lie directly in that folder.
-        parts: what `verify` then finds, names of `vosrepro.datasets.inventory.PARTS`.
-        url: address of the file, where its owners give one that needs no login.
-        obtain: how a person gets it.
-        md5: by official name, where published.
-        merge: one of several segments that fill the same folder.
-        keep: the loader reads the archive as it is, so it is linked into the folder.
-    """
-
-    names: tuple[str, ...]
-    into: str
-    needs: tuple[str, ...]
-    parts: tuple[str, ...]
-    url: str | None = None
-    obtain: str = ""
-    md5: tuple[tuple[str, str], ...] = ()
-    merge: bool = False
-    keep: bool = False
-
-
-def _youtube(*years: str, part: str) -> tuple[Archive, ...]:
-    return (
-        Archive(("train.zip",), "train", (*_FRAMES, "meta.json"), ("ytvos-train",) if part == "ytvos" else (),
-                obtain=f"{_YOUTUBE} ({years[0]})"),
-        Archive(("valid.zip",), "valid", (*_FRAMES, "meta.json"), (f"{part}-valid",), obtain=f"{_YOUTUBE} ({years[0]})"),
-        Archive(("valid_all_frames.zip",), "all_frames/valid_all_frames", ("JPEGImages",), (f"{part}-valid-all",),
-                obtain=f"{_YOUTUBE} ({years[0]})"),
-        Archive(("train_all_frames.zip",), "all_frames/train_all_frames", ("JPEGImages",), (),
-                obtain=f"{_YOUTUBE} ({years[0]})"),
-    )  # fmt: skip
-
-
-#: MD5 sums of BL30K's segments. Source: hkchengrex/MiVOS: README.
-_BL30K = (
-    ("BL30K_a.tar", "35312550b9a75467b60e3b2be2ceac81"),
-    ("BL30K_b.tar", "269e2f9ad34766b5f73fa117166c1731"),
-    ("BL30K_c.tar", "a3f7c2a62028d0cda555f484200127b9"),
-    ("BL30K_d.tar", "e659ed7c4e51f4c06326855f4aba8109"),
-    ("BL30K_e.tar", "d704e86c5a6a9e920e5e84996c2e0858"),
-    ("BL30K_f.tar", "bf73914d2888ad642bc01be60523caf6"),
-)
-
-#: Data set -> its archives. Names and layouts: the sets' own pages; hkchengrex/Mask-Propagation:
-#: download_datasets.py (static images); nothing here is needed to use a folder that exists.
-PREPARATIONS: dict[str, tuple[Archive, ...]] = {
-    "davis2016": (
-        Archive(("DAVIS-data.zip", "DAVIS*2016*.zip"), "", ("JPEGImages/480p", "Annotations/480p", "ImageSets/480p"),
-                ("davis2016",), "https://graphics.ethz.ch/Downloads/Data/Davis/DAVIS-data.zip"),
-    ),
-    "davis2017": (
-        Archive(("DAVIS-2017-trainval-480p.zip",), "",
-                ("JPEGImages/480p", "Annotations/480p", "ImageSets/2017/train.txt"), ("davis2017",),
-                f"{_DAVIS}/DAVIS-2017-trainval-480p.zip"),
-    ),
-    "davis2017-testdev": (
-        Archive(("DAVIS-2017-test-dev-480p.zip",), "",
-                ("JPEGImages/480p", "Annotations/480p", "ImageSets/2017/test-dev.txt"), ("davis2017-testdev",),
-                f"{_DAVIS}/DAVIS-2017-test-dev-480p.zip"),
-    ),
-    "ytvos": _youtube("2018 version", part="ytvos"),
-    "ytvos19": _youtube("2019 version", part="ytvos19"),
-    "static": (
-        Archive(("static_data.zip", "static.zip"), "", ("DUTS-TR",), ("static",),
-                obtain="https://drive.google.com/file/d/1wUJq3HcLdN-z1t4CsUhjeZ9BVDb9YKLd, linked from "
-                "hkchengrex/Mask-Propagation; or download FSS-1000, DUTS, ECSSD, BIG and HRSOD one by one"),
-    ),
-    "bl30k": tuple(
-        Archive((name,), "", _FRAMES, ("bl30k",), obtain="doi.org/10.13012/B2IDB-1702934_V1; any of the six "
-                "segments will do", md5=((name, md5),), merge=True)
-        for name, md5 in _BL30K
-    ),
-    # MD5 sums as torchvision's ImageNet data set checks them.
-    "imagenet": (
-        Archive(("ILSVRC2012_img_train.tar",), "", (), ("imagenet",), obtain=_IMAGENET, keep=True,
-                md5=(("ILSVRC2012_img_train.tar", "1d675b47d978889d74fa0da5fadfb00e"),)),
-        Archive(("ILSVRC2012_img_val.tar",), "", (), ("imagenet",), obtain=_IMAGENET, keep=True,
-                md5=(("ILSVRC2012_img_val.tar", "29b22e2961454d5413ddabcf34fc5622"),)),
-        Archive(("ILSVRC2012_devkit_t12.tar.gz",), "ILSVRC2012_devkit_t12", ("data",), ("imagenet",),
-                obtain=_IMAGENET, md5=(("ILSVRC2012_devkit_t12.tar.gz", "fa75699e90414af021442c21a62c3abf"),)),
-    ),
-    "ali21": (),
-}  # fmt: skip
 
 
 def prepare(
@@ -126,9 +31,10 @@ def prepare(
     copy: bool = False,
     fetch: bool = False,
     jjval: Path | None = None,
+    out: Path | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, Any]:
-    """Put a data set in place, check it, and write `<root>/manifests/<name>.json`.
+    """Put a data set in place, check it, and write its manifest and, beside it as CSV, its listing.
 
     Without sources, archives in `<root>/downloads` are taken; what is in place already stays.
 
@@ -139,6 +45,7 @@ def prepare(
         copy: copy the folder instead of linking it.
         fetch: download archives that have an address of their own.
         jjval: list of held-out YouTube-VOS training videos (FRTM's lib/ytvos_jjvalid.txt) to put in place.
+        out: the manifest; None: `<root>/manifests/<name>.json`.
         max_bytes: refuse archives that unpack to more.
 
     Returns:
@@ -165,7 +72,12 @@ def prepare(
             raise DataError(how_to_get(name, Path(data.root)))
     if jjval is not None:
         _install_list(jjval, folder)
-    return _described(name, data, folder, files)
+    return _described(name, data, folder, files, out or manifest_file(name, data))
+
+
+def manifest_file(name: str, data: DataParams) -> Path:
+    """Where the manifest of a data set lies if no other place is given."""
+    return Path(data.root) / "manifests" / f"{name}.json"
 
 
 def how_to_get(name: str, root: Path) -> str:
@@ -297,7 +209,9 @@ def _install_list(listed: Path, folder: Path) -> None:
         temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
-def _described(name: str, data: DataParams, folder: Path, files: Sequence[Path]) -> dict[str, Any]:
+def _described(
+    name: str, data: DataParams, folder: Path, files: Sequence[Path], out: Path
+) -> dict[str, Any]:
     from vosrepro.datasets.verification import verify
 
     parts = [
@@ -306,7 +220,8 @@ def _described(name: str, data: DataParams, folder: Path, files: Sequence[Path])
         for part in archive.parts
         if archive.keep or find_root(folder / archive.into, archive.needs[:1]) is not None
     ]
-    facts = verify(data, list(dict.fromkeys(parts)) or [name])
+    listing = Listing()
+    facts = verify(data, list(dict.fromkeys(parts)) or [name], listing=listing)
     manifest = {
         **facts,
         "name": name,
@@ -316,5 +231,6 @@ def _described(name: str, data: DataParams, folder: Path, files: Sequence[Path])
         ],
         "provenance": provenance(),
     }
-    write_json(Path(data.root) / "manifests" / f"{name}.json", manifest)
+    write_json(out, manifest)
+    listing.write(out.with_suffix(".csv"))
     return manifest

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.artifacts import value_digest
+from vosrepro.datasets.boxes import read_boxes
 from vosrepro.datasets.folders import SOURCES, set_folder
 from vosrepro.datasets.image_files import Defect, image_size
 from vosrepro.datasets.inventory import PARTS, Inventory, defect_list, take_inventory
+from vosrepro.datasets.listing import Line, Listing
 from vosrepro.datasets.video import object_labels
 from vosrepro.errors import DataError
 from vosrepro.labels import read_labels
@@ -33,7 +35,11 @@ _SAMPLES = 200  # image and mask pairs that are read of a part too large to be r
 
 
 def verify(
-    data: DataParams, names: Sequence[str] | None = None, *, full: bool = False
+    data: DataParams,
+    names: Sequence[str] | None = None,
+    *,
+    full: bool = False,
+    listing: Listing | None = None,
 ) -> dict[str, Any]:
     """Check parts of the data and describe them.
 
@@ -45,6 +51,7 @@ def verify(
         data: where the sets lie.
         names: parts ("davis17-val", ...) or whole sets ("davis2017", ...); None: all that is there.
         full: read every file of every part.
+        listing: is filled with the folders of every part.
 
     Returns:
         {"root", "generated", "files", "bytes", "digest", "parts": {part: {"folder", "videos", "frames",
@@ -66,10 +73,12 @@ def verify(
         except DataError as error:
             defects.append(str(error))
             continue
-        facts, wrong = _check(inventory, full=full)
+        facts, wrong, lines = _check(inventory, full=full)
         defects += wrong
         wrong_files |= bool(wrong)
         described[part] = facts
+        if listing is not None:
+            listing.add(part, lines, digest_of=facts["digest_of"])
     if defects:
         raise DataError(
             defect_list(dict.fromkeys(defects)) + (_advice(data) if wrong_files else "")
@@ -165,13 +174,18 @@ class _Reading:
             self.hashes[path] = hashlib.sha256(data).hexdigest()
             if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
                 self.sizes[path] = image_size(data)
+            elif path.suffix.lower() == ".xml":
+                height, width = read_boxes(path).size
+                self.sizes[path] = (width, height)
+        except DataError as error:
+            self.defects.append(str(error))
         except OSError as error:
             self.defects.append(f"{path} cannot be read ({error.strerror or error})")
         except Defect as error:
             self.defects.append(f"{path} {error}")
 
 
-def _check(inventory: Inventory, *, full: bool) -> tuple[dict[str, Any], list[str]]:
+def _check(inventory: Inventory, *, full: bool) -> tuple[dict[str, Any], list[str], list[Line]]:
     files = inventory.files()
     reading = _Reading(defects=list(inventory.defects))
     lengths: dict[Path, int] = {}
@@ -196,9 +210,9 @@ def _check(inventory: Inventory, *, full: bool) -> tuple[dict[str, Any], list[st
     for path in inventory.first_masks:
         if lengths.get(path) and (path in reading.sizes or not whole):
             _look_for_objects(reading, path, binary=inventory.binary)
-    lines = [
+    lines: list[Line] = [
         (
-            p.relative_to(inventory.folder).as_posix(),
+            _name_in(inventory.folder, p),
             lengths[p],
             reading.hashes.get(p) if whole else None,
         )
@@ -215,7 +229,12 @@ def _check(inventory: Inventory, *, full: bool) -> tuple[dict[str, Any], list[st
         "digest": value_digest(lines),
         "digest_of": "content" if whole else "sizes",
     }
-    return facts, reading.defects
+    return facts, reading.defects, lines
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    """Path below the set's folder; a list of videos may lie elsewhere and has its name alone."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
 def _compare_sizes(reading: _Reading, pairs: Sequence[tuple[Path, Path | None]]) -> None:

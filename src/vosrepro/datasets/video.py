@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vosrepro.datasets.boxes import box_labels
 from vosrepro.datasets.image_files import Defect, image_size
 from vosrepro.errors import DataError
 from vosrepro.labels import VOID, read_labels
@@ -24,7 +25,7 @@ class Video:
         name: sequence name, unique in its split.
         frames: images in temporal order; the stem of a path is the frame's name. Numbering may have
             gaps.
-        annotations: frame name -> label PNG, for the frames that have one.
+        annotations: frame name -> label PNG (ImageNet-VID: XML with boxes), for the frames that have one.
         starts: object id (as in the files) -> name of the frame where its mask is given. For training
             videos the ids of the first annotated frame, read when first asked for.
         binary: whether every non-zero label is object 1 (DAVIS 2016).
@@ -79,7 +80,7 @@ class FirstMask(Mapping[int, str]):
 
     @cached_property
     def _ids(self) -> tuple[int, ...]:
-        labels = object_labels(read_labels(self._path), binary=self._binary)
+        labels = object_labels(_stored_labels(self._path), binary=self._binary)
         return tuple(int(v) for v in np.unique(labels) if v)
 
     def __getitem__(self, key: int) -> str:
@@ -133,7 +134,11 @@ def read_annotation(video: Video, frame: str) -> np.ndarray:
     path = video.annotations.get(frame)
     if path is None:
         raise DataError(f"video {video.name} has no annotation for frame {frame}")
-    return object_labels(read_labels(path), binary=video.binary)
+    return object_labels(_stored_labels(path), binary=video.binary)
+
+
+def _stored_labels(path: Path) -> np.ndarray:
+    return box_labels(path) if path.suffix.lower() == ".xml" else read_labels(path)
 
 
 def object_labels(labels: np.ndarray, *, binary: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from vosrepro.datasets.generated.encode import jpeg, label_png
+from vosrepro.datasets.generated.encode import box_xml, jpeg, label_png
 from vosrepro.datasets.generated.numbers import stream
 from vosrepro.datasets.generated.render import render
 from vosrepro.datasets.generated.scenes import Scene, Spec, draw_scene
@@ -32,6 +32,8 @@ class Target:
         stem: file name instead of the frame number (pictures).
         first_number: of the first frame's name.
         enlarged: whole factor by which frames and masks are larger than they were rendered.
+        boxes: folder of XML files with the objects' boxes, as ImageNet-VID has them, or None; frames then
+            have six digits and end in .JPEG.
     """
 
     images: str | None = None
@@ -42,6 +44,7 @@ class Target:
     stem: str | None = None
     first_number: int = 0
     enlarged: int = 1
+    boxes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,18 +134,22 @@ def _write(
     starts: dict[int, int],
     root: Path,
 ) -> None:
-    for folder in (target.images, target.annotations):
+    for folder in (target.images, target.annotations, target.boxes):
         if folder is not None:
             (root / folder).mkdir(parents=True, exist_ok=True)
     for number in numbers:
         if number % target.step:
             continue
         image, labels = pictures[number]
-        stem = target.stem or f"{number + target.first_number:05d}"
+        digits = 6 if target.boxes else 5
+        stem = target.stem or f"{number + target.first_number:0{digits}d}"
         if target.enlarged > 1:
             image, labels = _enlarged(image, labels, target.enlarged)
         if target.images is not None:
-            (root / target.images / f"{stem}.jpg").write_bytes(jpeg(image))
+            name = f"{stem}.JPEG" if target.boxes else f"{stem}.jpg"
+            (root / target.images / name).write_bytes(jpeg(image))
+        if target.boxes is not None:
+            (root / target.boxes / f"{stem}.xml").write_text(box_xml(labels), encoding="utf-8")
         if target.annotations is None or (target.masks == "first" and number != 0):
             continue
         if target.masks == "starts":

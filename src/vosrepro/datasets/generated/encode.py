@@ -1,4 +1,4 @@
-"""Image files with fixed bytes: JPEG frames and label PNGs.
+"""Files with fixed bytes: JPEG frames, label PNGs, and boxes as XML.
 
 JPEGs come from libjpeg-turbo with every setting named; its vector code equals its plain code bit for bit.
 PNGs are packed here rather than by Pillow or OpenCV, because their zlib-ng searches matches differently
@@ -13,7 +13,7 @@ import zlib
 import cv2
 import numpy as np
 
-from vosrepro.labels import palette
+from vosrepro.labels import VOID, palette
 
 JPEG_QUALITY = 90
 _JPEG = [
@@ -59,6 +59,23 @@ def label_png(labels: np.ndarray, *, grey: bool = False) -> bytes:
             _chunk(b"IEND", b""),
         )
     )
+
+
+def box_xml(labels: np.ndarray) -> str:
+    """The tight boxes of a label map uint8 (H, W) as ImageNet-VID writes them; track = label - 1, void is nobody's."""
+    height, width = labels.shape
+    objects = []
+    for label in np.unique(labels[(labels > 0) & (labels < VOID)]).tolist():
+        rows, columns = np.nonzero(labels == label)
+        corners = {"xmax": columns.max() + 1, "xmin": columns.min(),
+                   "ymax": rows.max() + 1, "ymin": rows.min()}  # fmt: skip
+        box = "".join(f"<{name}>{value}</{name}>" for name, value in corners.items())
+        objects.append(
+            f"  <object><trackid>{label - 1}</trackid><name>n{91000000 + label:08d}</name>"
+            f"<bndbox>{box}</bndbox><occluded>0</occluded><generated>0</generated></object>\n"
+        )
+    size = f"  <size><width>{width}</width><height>{height}</height></size>\n"
+    return f"<annotation>\n{size}{''.join(objects)}</annotation>\n"
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

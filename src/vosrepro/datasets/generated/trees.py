@@ -15,6 +15,7 @@ from vosrepro.datasets.generated.shapes import SEEN, UNSEEN
 
 _D16, _D17, _DEV = "DAVIS/2016", "DAVIS/2017/trainval", "DAVIS/2017/test-dev"
 _YOUTUBE = "YouTube"
+_VID = "ILSVRC2015"
 _ALL_FRAMES = "YouTube/all_frames/valid_all_frames"
 _SIZES = ((128, 224), (128, 224), (121, 215), (128, 208), (135, 240), (128, 224))
 _STATIC_SIZES = ((128, 192), (144, 144), (160, 120), (113, 171))
@@ -39,6 +40,8 @@ def all_clips(limit: int | None = None) -> list[Clip]:
         (_youtube_train(i) for i in range(18, 24)),
         (_youtube_valid(i) for i in range(4)),
         (_large(i) for i in range(2)),
+        (_snippet("train", i) for i in range(10)),
+        (_snippet("val", i) for i in range(2)),
         *(_static(folder, count) for folder, count in _STATIC_FOLDERS.items()),
     )
     return [clip for group in groups for clip in islice(group, limit)]
@@ -57,6 +60,7 @@ def write_lists(root: Path, facts: Mapping[str, ClipFacts]) -> None:
         ("large/", "Alibaba/ImageSets/test.txt"),
     ):
         _lines(root / path, [name.partition("/")[2] for name in facts if name.startswith(prefix)])
+    _vid_lists(root, [name.partition("/")[2] for name in facts if name.startswith("vid/")])
     for split in ("train", "valid"):
         prefix = f"youtube-{split}/"
         found = {n.removeprefix(prefix): f for n, f in facts.items() if n.startswith(prefix)}
@@ -159,6 +163,29 @@ def _bl30k(i: int) -> Clip:
     )
     target = Target(f"BL30K/JPEGImages/{name}", f"BL30K/Annotations/{name}")
     return Clip(f"bl30k/{name}", spec, 12, (target,))
+
+
+def _snippet(half: str, i: int) -> Clip:
+    """A snippet of ImageNet-VID: boxes of all objects in every frame."""
+    group = f"ILSVRC2015_VID_train_{i // 5:04d}/" if half == "train" else ""
+    name = f"{half}/{group}ILSVRC2015_{half}_{i:08d}"
+    spec = Spec(*_cycle(_SIZES, i), labels=(1, 2)[: 1 + i % 2], families=SEEN, occluders=i % 2)
+    target = Target(f"{_VID}/Data/VID/{name}", boxes=f"{_VID}/Annotations/VID/{name}")
+    return Clip(f"vid/{name}", spec, 12, (target,))
+
+
+def _vid_lists(root: Path, names: list[str]) -> None:
+    """Lists name training snippets, and frames of the validation half, with a number behind each name."""
+    lists = root / _VID / "ImageSets/VID"
+    train = [name.removeprefix("train/") for name in names if name.startswith("train/")]
+    _lines(lists / "train_1.txt", [f"{name} 1" for name in train])
+    frames = [
+        f"{name.removeprefix('val/')}/{frame.stem}"
+        for name in names
+        if name.startswith("val/")
+        for frame in sorted((root / _VID / "Data/VID" / name).iterdir())
+    ]
+    _lines(lists / "val.txt", [f"{name} {number}" for number, name in enumerate(frames, 1)])
 
 
 def _youtube_spec(i: int, *, unseen: bool) -> Spec:
