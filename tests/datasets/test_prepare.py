@@ -23,7 +23,7 @@ from vosrepro.cli import main
 from vosrepro.datasets import inventory, verify
 from vosrepro.datasets import prepare as prepare_module
 from vosrepro.datasets.archives import extract, find_root
-from vosrepro.datasets.conversions import resize_youtube, shrink_static
+from vosrepro.datasets.conversions import gather_pairs, resize_youtube, shrink_static
 from vosrepro.datasets.downloads import download, file_md5
 from vosrepro.datasets.generated.encode import label_png
 from vosrepro.datasets.youtube import read_meta
@@ -415,6 +415,47 @@ def test_large_images_shrink_with_their_masks(tmp_path):
     (source / "y.png").unlink()
     with pytest.raises(DataError, match="y.png is missing beside y.jpg"):
         shrink_static(source, tmp_path / "other")
+
+
+def _pair_of_folders(source: Path, names: list[str]) -> None:
+    for name in names:
+        image, mask = (
+            source / "DUTS-TR-Image" / f"{name}.jpg",
+            source / "DUTS-TR-Mask" / f"{name}.png",
+        )
+        for path in (image, mask):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(image), np.full((20, 30, 3), 90, np.uint8))
+        cv2.imwrite(str(mask), np.full((20, 30), 255, np.uint8))
+
+
+def test_images_and_masks_of_separate_folders_become_pairs(tmp_path):
+    _pair_of_folders(tmp_path / "DUTS", ["a", "b"])
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(
+        tmp_path / "DUTS/DUTS-TR-Mask/b.png"
+    )  # a colored mask
+    static = tmp_path / "real/static"
+    call = ["data", "convert", "static-pairs", str(tmp_path / "DUTS"), str(static / "DUTS-TR")]
+    assert main(call) == 0
+    image = static / "DUTS-TR/a.jpg"
+    assert image.read_bytes() == (tmp_path / "DUTS/DUTS-TR-Image/a.jpg").read_bytes()
+    assert Image.open(static / "DUTS-TR/b.png").mode == "L"
+    found = verify(DataParams(root=str(tmp_path / "real")), ["static"])["parts"]["static"]
+    assert found["videos"] == 2
+
+
+def test_pairs_that_do_not_fit_are_named(tmp_path, capsys):
+    source = tmp_path / "DUTS"
+    _pair_of_folders(source, ["a"])
+    (source / "DUTS-TR-Mask/a.png").rename(source / "DUTS-TR-Mask/c.png")
+    with pytest.raises(DataError, match=r"does not hold a mask for .*a\.jpg"):
+        gather_pairs(source, tmp_path / "out")
+    (source / "more").mkdir()
+    shutil.copy(source / "DUTS-TR-Image/a.jpg", source / "more/a.jpg")
+    with pytest.raises(DataError, match=r"more/a\.jpg have one name"):
+        gather_pairs(source, tmp_path / "out")
+    assert main(["data", "convert", "static-pairs"]) == 2
+    assert "static-pairs SOURCE TARGET" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------- downloads

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vosrepro.cli import main
 from vosrepro.datasets import verify
 from vosrepro.datasets.generated.encode import jpeg, label_png
 from vosrepro.datasets.image_files import Defect, image_size
@@ -227,3 +228,13 @@ def test_the_real_mask_that_is_one_pixel_too_narrow_is_found(real_data: Path, tm
         DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"
     ):
         verify(DataParams(root=str(tmp_path)), ["ytvos-valid"])
+
+
+def test_fewer_videos_than_the_official_set_are_shown(
+    broken: DataParams, capsys: pytest.CaptureFixture[str]
+):
+    assert verify(broken, ["davis17-val"])["parts"]["davis17-val"]["official_videos"] == 30
+    generated = broken.model_copy(update={"generated": True})
+    assert "official_videos" not in verify(generated, ["davis17-val"])["parts"]["davis17-val"]
+    assert main(["data", "verify", "davis17-val", "--root", broken.root]) == 0
+    assert "2 of 30 videos" in capsys.readouterr().out

@@ -51,9 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert = actions.add_parser(
         "convert", help="make the smaller copies that training reads",
         description="youtube-480p: YouTube/train to YouTube/train_480p. static-384: BIG and HRSOD to BIG_small "
-        "and HRSOD_small. Finished files are kept, so that a run goes on where it stopped.",
+        "and HRSOD_small. static-pairs: SOURCE with images and masks in folders of their own (DUTS, ECSSD, HRSOD) "
+        "to a flat TARGET. Finished files are kept, so that a run goes on where it stopped.",
     )  # fmt: skip
-    convert.add_argument("kind", choices=("youtube-480p", "static-384"))
+    convert.add_argument("kind", choices=("youtube-480p", "static-384", "static-pairs"))
     convert.add_argument(
         "source", type=Path, nargs="?", help="default: the usual folders below ROOT"
     )
@@ -123,8 +124,10 @@ def _convert(args: argparse.Namespace) -> None:
     for source, target in pairs:
         if args.kind == "youtube-480p":
             count = conversions.resize_youtube(source, target, processes=args.processes)
-        else:
+        elif args.kind == "static-384":
             count = conversions.shrink_static(source, target)
+        else:
+            count = conversions.gather_pairs(source, target)
         print(f"{target}: {count} {'files' if args.kind == 'youtube-480p' else 'images'}")
         made[str(target)] = {"source": str(source), "count": count}
     if args.out:
@@ -227,11 +230,16 @@ def _verified(
     return verify(data, names, full=full, listing=listing)
 
 
+def _of_official(facts: dict[str, Any]) -> str:
+    official = facts.get("official_videos")
+    return f"{facts['videos']}" if official is None else f"{facts['videos']} of {official}"
+
+
 def _show(manifest: dict[str, Any]) -> None:
     width = max(len(part) for part in manifest["parts"])
     for part, facts in manifest["parts"].items():
         print(
-            f"{part:<{width}}  {facts['videos']:>6} videos or images, {facts['frames']:>8} frames, "
+            f"{part:<{width}}  {_of_official(facts):>14} videos or images, {facts['frames']:>8} frames, "
             f"{facts['masks']:>8} masks, {facts['bytes'] / 1e6:>10.1f} MB, "
             f"{facts['digest_of']} {facts['digest']}"
         )

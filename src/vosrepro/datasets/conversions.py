@@ -29,6 +29,8 @@ def usual_places(kind: str, data: DataParams) -> list[tuple[Path, Path]]:
     Raises:
         DataError: if there is nothing to convert.
     """
+    if kind == "static-pairs":
+        raise DataError(f"say what to convert: vosrepro data convert {kind} SOURCE TARGET")
     if kind == "youtube-480p":
         folder = set_folder("ytvos", data)
         pairs = [(folder / "train", folder / "train_480p")]
@@ -119,6 +121,64 @@ def _resize_video(source: Path, target: Path, name: str) -> int:
             write_labels(place, np.asarray(labels.resize(size, Image.Resampling.NEAREST)))
         count += 1
     return count
+
+
+def gather_pairs(source: Path, target: Path) -> int:
+    """A flat folder of x.jpg and x.png from official archives with images and masks in folders of their own.
+
+    DUTS, ECSSD and HRSOD come so. JPEGs and grey PNGs are copied byte for byte, others written anew.
+
+    Args:
+        source: what the archives hold, however deep; a mask has the stem of its image, perhaps with _gt or _mask.
+        target: for instance static/DUTS-TR.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        DataError: if an image lacks its mask, two images have one name, or a file cannot be read.
+    """
+    try:
+        files = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"the folder {source} cannot be read") from error
+    images: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
+    for path in files:
+        if path.suffix.lower() in IMAGES or path.stem.endswith("_im"):
+            stem, kind = path.stem.removesuffix("_im"), images
+        elif path.suffix.lower() == ".png":
+            stem, kind = path.stem.removesuffix("_gt").removesuffix("_mask"), masks
+        else:
+            continue
+        if stem in kind:
+            raise DataError(
+                f"{kind[stem]} and {path} have one name: convert one half of a set at a time (FSS-1000 needs "
+                "no conversion, link its folder of classes as static/fss)"
+            )
+        kind[stem] = path
+    lonely = sorted(set(images) - set(masks))
+    if lonely or not images:
+        what = f"a mask for {images[lonely[0]]}" if lonely else "any JPEG"
+        raise DataError(f"{source} does not hold {what}: extract images and masks into it")
+    for stem, image in images.items():
+        _made(target / f"{stem}.jpg", partial(_plain, image, color=True))
+        _made(target / f"{stem}.png", partial(_plain, masks[stem], color=False))
+    return len(images)
+
+
+def _plain(path: Path, temporary: Path, *, color: bool) -> None:
+    from PIL import Image
+
+    image = read_frame(path)  # refuses what is truncated
+    with Image.open(path) as opened:
+        kept = path.suffix.lower() in IMAGES if color else opened.mode == "L"
+    if kept:
+        temporary.write_bytes(path.read_bytes())
+    elif color:
+        Image.fromarray(image).save(temporary, "JPEG", quality=95)
+    else:
+        Image.fromarray(image[..., 0]).save(temporary, "PNG")
 
 
 def _pairs(source: Path) -> Iterator[tuple[Path, Path]]:

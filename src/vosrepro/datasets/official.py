@@ -81,7 +81,8 @@ PREPARATIONS: dict[str, tuple[Archive, ...]] = {
     "static": (
         Archive(("static_data.zip", "static.zip"), "", ("DUTS-TR",), ("static",),
                 obtain="https://drive.google.com/file/d/1wUJq3HcLdN-z1t4CsUhjeZ9BVDb9YKLd, linked from "
-                "hkchengrex/Mask-Propagation; or download FSS-1000, DUTS, ECSSD, BIG and HRSOD one by one"),
+                "hkchengrex/Mask-Propagation; or download FSS-1000, DUTS, ECSSD, BIG and HRSOD one by one and bring "
+                "each into shape with `vosrepro data convert static-pairs` and `static-384`"),
     ),
     "bl30k": tuple(
         Archive((name,), "", _FRAMES, ("bl30k",), obtain="doi.org/10.13012/B2IDB-1702934_V1; any of the six "

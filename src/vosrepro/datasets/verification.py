@@ -31,6 +31,13 @@ _FAMILIES = {
     "ytvos": ("ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval"),
     "ytvos19": ("ytvos19-valid", "ytvos19-valid-all"),
 }
+#: Videos or images of the official parts; having fewer is no defect, but a person should see it. Sources: the sets'
+#: own pages; ImageNet-VID: both halves together.
+OFFICIAL_VIDEOS = {
+    "davis16-train": 30, "davis16-val": 20, "davis17-train": 60, "davis17-val": 30, "davis17-testdev": 30,
+    "ytvos-valid": 474, "ytvos-valid-all": 474, "ytvos19-valid": 507, "ytvos19-valid-all": 507,
+    "imagenet": 1_281_167 + 50_000, "imagenet-vid": 4417,
+}  # fmt: skip
 _SAMPLES = 200  # image and mask pairs that are read of a part too large to be read whole
 
 
@@ -55,7 +62,7 @@ def verify(
 
     Returns:
         {"root", "generated", "files", "bytes", "digest", "parts": {part: {"folder", "videos", "frames",
-        "masks", "files", "bytes", "digest", "digest_of"}}}. A part's digest is over its sorted (path,
+        "masks", "files", "bytes", "digest", "digest_of", and where known "official_videos"}}}. A part's digest is over its sorted (path,
         size, SHA-256) if "digest_of" is "content", over (path, size) if it is "sizes"; paths are
         relative to the set's folder, so moving data changes nothing.
 
@@ -76,6 +83,8 @@ def verify(
         facts, wrong, lines = _check(inventory, full=full)
         defects += wrong
         wrong_files |= bool(wrong)
+        if not data.generated and part in OFFICIAL_VIDEOS:
+            facts["official_videos"] = OFFICIAL_VIDEOS[part]
         described[part] = facts
         if listing is not None:
             listing.add(part, lines, digest_of=facts["digest_of"])
