@@ -6,14 +6,12 @@ both of its rows.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from vosrepro.errors import ConfigError
-from vosrepro.published import PublishedMasks
+from vosrepro.published import PublishedMasks, read_rows
 from vosrepro.reporting.charts import dot_strip
 from vosrepro.reporting.comparisons import primary_row, published_masks
 from vosrepro.reporting.intervals import paired, pooled
@@ -94,7 +92,7 @@ def single_changes(table: Table, method: str, path: Path = _ABLATIONS) -> tuple[
         ConfigError: if the file has other columns.
     """
     found = []
-    for line in _read(path) if path.is_file() else []:
+    for _, line in read_rows(path, COLUMNS) if path.is_file() else ():
         if line["method"] != method:
             continue
         for name in table.plan.benchmarks:
@@ -138,15 +136,3 @@ def _change(table: Table, text: str, row: Row, base: Row) -> list[Change]:
         mean=result.mean,
     )
     return [Change(text, row, base, result, svg)]
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if tuple(reader.fieldnames or ()) != COLUMNS or any(None in (*r, *r.values()) for r in rows):
-        raise ConfigError(
-            f"{path}: every line must have the columns {','.join(COLUMNS)}: "
-            "quote a field that holds a comma"
-        )
-    return rows

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vosrepro.errors import ConfigError, DataError
-from vosrepro.methods.common.masks import first_objects, late_objects, one_hot
+from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.frtm.augment import augment_first_frame
 from vosrepro.methods.frtm.merging import merged_labels
 from vosrepro.methods.frtm.target import TargetModels, TargetSettings, initial_target
@@ -127,15 +127,12 @@ class FRTMSegmenter:
             )
         old = self.objects
         buffer = self._probabilities(frame)
-        starts = buffer[:0]
-        if new is not None:
-            total = late_objects(frame, new, present=old)
-            starts = one_hot(new, range(old + 1, total + 1))
-        if len(starts):
+        starts = None if new is None else late_masks(frame, new, present=old)
+        if starts is not None:
             buffer = torch.cat([buffer * (1 - starts.amax(0)), starts])
         probabilities, soft = merged_labels(buffer, twice=self._twice)
         self._update(soft[:old])
-        if len(starts):
+        if starts is not None:
             self._add(frame, starts)
         return probabilities
 
