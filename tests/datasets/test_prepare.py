@@ -165,6 +165,23 @@ def test_a_folder_that_is_there_is_linked_or_copied_however_deep(small_root, roo
     assert not place.is_symlink()
 
 
+def test_the_right_one_of_two_sets_in_a_folder_is_linked(small_root, root):
+    prepare("davis2017", root, [small_root / "DAVIS"])  # which holds 2016 too
+    place = Path(root.root) / "DAVIS/2017/trainval"
+    assert place.resolve() == (small_root / "DAVIS/2017/trainval").resolve()
+
+
+def test_a_link_to_a_folder_that_lacks_something_is_taken_back(small_root, root, tmp_path):
+    shutil.copytree(small_root / "DAVIS/2017/trainval", tmp_path / "mine")
+    shutil.rmtree(tmp_path / "mine/ImageSets")
+    for _ in range(2):
+        with pytest.raises(DataError, match="its ImageSets folder included"):
+            prepare("davis2017", root, [tmp_path / "mine"])
+    assert not (Path(root.root) / "DAVIS/2017/trainval").is_symlink()
+    shutil.copytree(small_root / "DAVIS/2017/trainval/ImageSets", tmp_path / "mine/ImageSets")
+    prepare("davis2017", root, [tmp_path / "mine"])
+
+
 def test_a_wrong_folder_and_a_missing_source_are_named(small_root, root, tmp_path):
     with pytest.raises(
         DataError, match="does not hold 'davis2017': it has BIG_small, .*, but nowhere"

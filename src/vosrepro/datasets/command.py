@@ -146,6 +146,7 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _verify(args: argparse.Namespace) -> None:
+    from vosrepro.datasets.generated import read_marker
     from vosrepro.datasets.inventory import defect_list
     from vosrepro.datasets.listing import Listing
 
@@ -158,7 +159,9 @@ def _verify(args: argparse.Namespace) -> None:
         plan = load_plan(args.study)
         data, names = plan.study.data, names or parts_of_plan(plan)
     else:
-        data = DataParams(root=args.root, sets=dict(map(_assignment, args.sets)))
+        generated = read_marker(Path(args.root)) is not None
+        sets = dict(map(_assignment, args.sets))
+        data = DataParams(root=args.root, sets=sets, generated=generated)
     now = Listing()
     _show(_verified(data, names, full=args.full, listing=now))
     differences = before.differences(now) if before else []

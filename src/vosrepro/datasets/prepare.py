@@ -59,10 +59,11 @@ def prepare(
     known = pick(PREPARATIONS, name, what="data set to prepare", where="vosrepro data")
     folder = Path(data.root) / data.sets.get(name, SOURCES[name].folder)
     folders = [path for path in sources if path.is_dir()]
+    linked = False
     if folders:
         if len(sources) > 1:
             raise DataError(f"give one folder, or archives, not {len(sources)} of both kinds")
-        _adopt(folders[0], folder, name, copy=copy)
+        linked = _adopt(folders[0], folder, name, copy=copy)
         files: list[Path] = []
     else:
         files = list(sources) or _gather(known, Path(data.root) / "downloads", fetch=fetch)
@@ -70,9 +71,14 @@ def prepare(
             _install(_archive_of(path, name, known), path, folder, max_bytes)
         if not files and not folder.is_dir():
             raise DataError(how_to_get(name, Path(data.root)))
-    if jjval is not None:
-        _install_list(jjval, folder)
-    return _described(name, data, folder, files, out or manifest_file(name, data))
+    try:
+        if jjval is not None:
+            _install_list(jjval, folder)
+        return _described(name, data, folder, files, out or manifest_file(name, data))
+    except DataError:
+        if linked:  # else another try would meet a link to the wrong folder
+            folder.unlink()
+        raise
 
 
 def manifest_file(name: str, data: DataParams) -> Path:
@@ -167,10 +173,13 @@ def _link(path: Path, place: Path) -> None:
         ) from error
 
 
-def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> None:
-    """Link or copy a folder that holds the set, maybe deeper inside."""
+def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> bool:
+    """Link or copy a folder that holds the set, maybe deeper inside; whether a link was made."""
     needs = SOURCES[name].needs
-    found = [r for need in needs if (r := find_root(source, (need,))) is not None]
+    # What the whole archive holds tells sets of one family apart; parts of it are taken as well.
+    whole = [a.needs for a in PREPARATIONS[name] if a.needs and not a.into]
+    wanted = [*whole, *((need,) for need in needs)]
+    found = [place for each in wanted if (place := find_root(source, each)) is not None]
     if not found:
         inside = ", ".join(sorted(p.name for p in source.iterdir())[:5]) or "nothing"
         raise DataError(
@@ -179,7 +188,7 @@ def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> None:
     root = found[0].resolve()
     if folder.exists() or folder.is_symlink():
         if folder.resolve() == root:
-            return
+            return False
         raise DataError(f"{folder} exists already: remove it, or name another root with --root")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -194,6 +203,7 @@ def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> None:
         raise DataError(
             f"{folder} cannot be written ({error.strerror or error}): fix permissions or name another root"
         ) from error
+    return not copy
 
 
 def _install_list(listed: Path, folder: Path) -> None:
