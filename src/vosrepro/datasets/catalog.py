@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from vosrepro.datasets import alibaba, bl30k, davis, static, youtube
+from vosrepro.datasets import alibaba, bl30k, davis, imagenet, static, youtube
+from vosrepro.datasets.imagenet import LabeledImage
 from vosrepro.datasets.resized import resized_video
 from vosrepro.datasets.video import StaticImage, Truth, Video
 from vosrepro.params import BenchmarkParams, DataParams, pick
@@ -41,6 +42,18 @@ def original_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]
             benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset
         )
     return davis.benchmark(benchmark.dataset, benchmark.split, data)
+
+
+def benchmark_images(
+    benchmark: BenchmarkParams, data: DataParams
+) -> tuple[list[LabeledImage], list[str]]:
+    """The images of a benchmark that classifies, and the names of the classes that their labels count.
+
+    Raises:
+        DataError: if something is missing or malformed.
+    """
+    assert benchmark.dataset == "imagenet" and benchmark.split == "val"
+    return imagenet.validation_images(data), imagenet.classes(data)
 
 
 def benchmark_truth(benchmark: BenchmarkParams, data: DataParams) -> Truth:

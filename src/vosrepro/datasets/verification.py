@@ -97,6 +97,8 @@ def parts_of_plan(plan: Plan) -> list[str]:
         needed.add(plan.study.selection.set)
     needed = {name.removesuffix("-all") for name in needed}
     needed |= {benchmark_part(benchmark) for benchmark in plan.benchmarks.values()}
+    if "imagenet" in needed:  # both halves
+        needed.discard("imagenet-val")
     for name in sorted(needed):
         pick(PARTS, name, what="data set", where="vosrepro.datasets")
     return [part for part in PARTS if part in needed]
