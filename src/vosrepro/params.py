@@ -187,6 +187,12 @@ class BenchmarkParams(Strict):
     primary_metrics: tuple[str, ...]  # names of the columns of scores.csv that carry a verdict
     margin_points: dict[str, float]  # equivalence margin of the verdict, in points (0..100)
 
+    @model_validator(mode="after")
+    def _crop_iff_images(self) -> BenchmarkParams:
+        if (self.crop_px is not None) != (self.scoring == "imagenet"):
+            raise ValueError("a benchmark has crop_px if and only if its scoring is 'imagenet'")
+        return self
+
     @property
     def classifies(self) -> bool:
         """Whether single images get a class; else videos get masks."""

@@ -195,6 +195,7 @@ def test_the_part_of_a_benchmark_is_the_validation_half_and_its_labels(made, off
     assert facts["videos"] == facts["files"] == 2 * CLASSES
     (official / "ImageNet" / TRAIN_TAR).unlink()
     before = verify(_data(official), ["imagenet-val"])
+    assert verify(_data(official)) == before  # what is there
     assert before["parts"]["imagenet-val"]["files"] == 3  # images, labels, classes
     (official / "ImageNet" / DEVKIT / TRUTH).write_text("2\n1\n")
     assert verify(_data(official), ["imagenet-val"])["digest"] != before["digest"]

@@ -201,3 +201,14 @@ def test_crops_have_the_size_that_the_class_head_was_trained_with(in_root, study
         node = entry.run.stages[-1]
         assert node.params.clips.size_px == (entry.crop_px, entry.crop_px)
         classify.class_weights(entry)
+
+
+def test_variants_on_the_way_take_the_checkpoint_of_their_epoch(in_root):
+    found = []
+    for entry in load_plan("params/studies/paper.yaml").entries:
+        if entry.benchmark == "imagenet-val" and entry.variant.startswith("epoch"):
+            _, step = classify.class_weights(entry)
+            images = step * entry.run.stages[-1].params.batch_size
+            assert round(images / 1281167, 1) == int(entry.variant.removeprefix("epoch"))
+            found.append((entry.run.recipe, entry.variant))
+    assert len(found) == 13

@@ -8,6 +8,7 @@ from vosrepro.datasets import alibaba, bl30k, davis, imagenet, static, youtube
 from vosrepro.datasets.imagenet import LabeledImage
 from vosrepro.datasets.resized import resized_video
 from vosrepro.datasets.video import StaticImage, Truth, Video
+from vosrepro.errors import ConfigError
 from vosrepro.params import BenchmarkParams, DataParams, pick
 from vosrepro.plan import resized_folder
 
@@ -50,9 +51,14 @@ def benchmark_images(
     """The images of a benchmark that classifies, and the names of the classes that their labels count.
 
     Raises:
+        ConfigError: if they are not those of ImageNet's validation half.
         DataError: if something is missing or malformed.
     """
-    assert benchmark.dataset == "imagenet" and benchmark.split == "val"
+    if (benchmark.dataset, benchmark.split) != ("imagenet", "val"):
+        raise ConfigError(
+            f"benchmark '{benchmark.benchmark}' classifies {benchmark.dataset}/{benchmark.split}, but only "
+            "imagenet/val has labelled images: correct its dataset and split"
+        )
     return imagenet.validation_images(data), imagenet.classes(data)
 
 

@@ -124,7 +124,7 @@ def _expand(names: Sequence[str]) -> list[str]:
 
 
 def _present(data: DataParams) -> list[str]:
-    """Parts of the sets whose folder exists; of YouTube-VOS, those whose archive was extracted."""
+    """Parts of the sets whose folder exists; of YouTube-VOS and ImageNet, those that are there."""
     found: list[str] = []
     for name in SOURCES:
         try:
@@ -141,6 +141,9 @@ def _present(data: DataParams) -> list[str]:
             "ytvos19-valid": "valid",
             "ytvos19-valid-all": "all_frames/valid_all_frames",
         }
+        if name == "imagenet" and not any(folder.glob("*train*")):
+            found.append("imagenet-val")
+            continue
         for part in _FAMILIES.get(name, (name,)):
             if any(folder.glob(markers.get(part, "*"))):
                 found.append(part)

@@ -36,8 +36,8 @@ _BLOCK = 16 * BATCH
 CHECKPOINT = "checkpoint"
 
 
-def class_weights(entry: Entry) -> tuple[Path, int | None]:
-    """The weights that name classes, and their training step (None: they were not trained here).
+def class_weights(entry: Entry) -> tuple[Path, int]:
+    """The weights that name classes, and their training step (0 if they were not trained here).
 
     Not the selected ones: selection asks which checkpoint segments held-out videos best, while published
     accuracies are of the end of a schedule, or of a checkpoint on the way that the variant names.
@@ -58,7 +58,7 @@ def class_weights(entry: Entry) -> tuple[Path, int | None]:
         return node.weights(step), step
     if run.selected_weights is None or number is not None:
         raise ConfigError(f"{entry.key} has no trained weights to take: take it out of the study")
-    return run.selected_weights, None
+    return run.selected_weights, 0
 
 
 def classify_entry(
