@@ -3,8 +3,18 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from vosrepro.datasets import benchmark_images
 from vosrepro.errors import ConfigError
-from vosrepro.params import MethodParams, Study, load_benchmark, load_method, load_study, parse
+from vosrepro.params import (
+    BenchmarkParams,
+    DataParams,
+    MethodParams,
+    Study,
+    load_benchmark,
+    load_method,
+    load_study,
+    parse,
+)
 
 
 def test_every_shipped_parameter_file_loads(root):
@@ -75,3 +85,15 @@ def test_broken_yaml_is_one_sentence(tmp_path):
 def test_an_unknown_method_names_the_nearest(root):
     with pytest.raises(ConfigError, match="did you mean 'stm'"):
         load_method("stn", root=root / "params")
+
+
+def test_only_single_images_have_a_crop(in_root):
+    value = load_benchmark("imagenet-val").model_dump()
+    assert load_benchmark("imagenet-val").classifies
+    assert not load_benchmark("davis17-val").classifies
+    for change in ({"crop_px": None}, {"scoring": "davis2017"}):
+        with pytest.raises(ConfigError, match="crop_px if and only if its scoring is 'imagenet'"):
+            parse({**value, **change}, BenchmarkParams, source="x.yaml")
+    with pytest.raises(ConfigError, match="'imagenet-val' classifies imagenet/train, but only"):
+        wrong = load_benchmark("imagenet-val").model_copy(update={"split": "train"})
+        benchmark_images(wrong, DataParams(root="nowhere"))

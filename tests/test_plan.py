@@ -61,3 +61,13 @@ def test_an_unknown_variant_names_the_nearest(study):
 def test_every_shipped_study_expands(root, in_root):
     for path in (root / "params/studies").glob("*.yaml"):
         assert load_plan(path).entries, path
+
+
+def test_a_size_has_its_own_crop_of_single_images_and_videos_have_none(in_root):
+    for study, crop in (("mini", 48), ("paper", 224)):
+        plan = load_plan(f"params/studies/{study}.yaml")
+        run = plan.run("parts", "s0", 0)
+        crops = {e.benchmark: e.crop_px for e in plan.entries_of(run)}
+        assert crops.pop("imagenet-val") == crop
+        assert crops and set(crops.values()) == {None}
+        assert {e.benchmark for e in plan.video_entries_of(run)} == set(crops)

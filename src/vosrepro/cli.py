@@ -38,7 +38,7 @@ COMMANDS = (
             "inference.command", "select"),
     Command("resize", "the study, step by step", "scale high-resolution benchmarks down",
             "inference.resize_command"),
-    Command("infer", "the study, step by step", "segment the benchmarks with one set of weights",
+    Command("infer", "the study, step by step", "segment or classify the benchmarks with a run's weights",
             "inference.command", "infer"),
     Command("score-run", "the study, step by step", "score all entries of one run",
             "scoring.run_command"),

@@ -18,7 +18,6 @@ from vosrepro.released import Released, Unavailable, load_released
 
 Name = tuple[str, str, str, str]  # method, recipe, variant, benchmark
 _STUDIES = Path("params/studies")
-_LOGGED = "imagenet-val"  # a benchmark that no entry names: training logs it at each checkpoint
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,10 @@ def _line(
     method, recipe = name[:2]
     why = released.methods.get(method, {}).get(recipe)
     reason = why.unavailable if isinstance(why, Unavailable) else None
-    logged = name[3] == _LOGGED and any(n[:2] == name[:2] for n in paper)  # by its training
-    in_paper = "yes" if name in paper or logged else "in released" if name in imported else "no"
+    in_paper = "yes" if name in paper else "in released" if name in imported else "no"
     source = next((e.run.recipe for n, e in imported.items() if n[:2] == name[:2]), None)
     importable = f"as {source}" if source else reason or "none released"
-    explained = name in paper or logged or name in imported or reason is not None
+    explained = name in paper or name in imported or reason is not None
     mini = _in_mini(name, minis)
     known = sum(n.evidence != "recalled" for n in numbers)
     hole = not explained or mini == "no"
@@ -118,8 +116,7 @@ def _line(
 
 
 def _in_mini(name: Name, minis: Mapping[Name, Entry]) -> str:
-    length = 2 if name[3] == _LOGGED else 3
-    if any(n[:length] == name[:length] for n in minis):
+    if any(n[:3] == name[:3] for n in minis):
         return "yes"
     return "other settings" if any(n[0] == name[0] for n in minis) else "no"
 

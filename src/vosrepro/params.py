@@ -139,6 +139,7 @@ class MethodSize(Strict):
     recipes: dict[Name, RecipeParams]
     variants: dict[Name, dict[str, Any]] = {}  # merged over the method's variants
     input_short_side_px: Positive | None = None  # inference size; None: the benchmark's
+    crop_px: Positive | None = None  # side of the crop that gets a class; None: the benchmark's
 
     def model_of(self, recipe: RecipeParams) -> dict[str, Any]:
         """Constructor arguments of the network that a recipe ends with."""
@@ -182,8 +183,20 @@ class BenchmarkParams(Strict):
     frame_source: Literal["all", "annotated"] = "all"
     input_short_side_px: Positive | None = None  # None: native size
     fit_px: tuple[Positive, Positive] | None = None  # width, height: segment scaled copies that fit
+    crop_px: Positive | None = None  # single images: side of the central crop; None: videos
     primary_metrics: tuple[str, ...]  # names of the columns of scores.csv that carry a verdict
     margin_points: dict[str, float]  # equivalence margin of the verdict, in points (0..100)
+
+    @model_validator(mode="after")
+    def _crop_iff_images(self) -> BenchmarkParams:
+        if (self.crop_px is not None) != (self.scoring == "imagenet"):
+            raise ValueError("a benchmark has crop_px if and only if its scoring is 'imagenet'")
+        return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether single images get a class; else videos get masks."""
+        return self.crop_px is not None
 
 
 class DataParams(Strict):

@@ -153,6 +153,13 @@ class Entry:
         return self.run.size.input_short_side_px or self.benchmark_params.input_short_side_px
 
     @property
+    def crop_px(self) -> int | None:
+        """Side of the central crop of a benchmark of single images; None: videos."""
+        if not self.benchmark_params.classifies:
+            return None
+        return self.run.size.crop_px or self.benchmark_params.crop_px
+
+    @property
     def folder(self) -> Path:
         """Where masks, timing, counts and scores lie."""
         return self.run.folder / self.variant / self.benchmark
@@ -197,6 +204,10 @@ class Plan:
     def entries_of(self, run: Run) -> tuple[Entry, ...]:
         """The entries that one run's weights fill."""
         return tuple(e for e in self.entries if e.run.key == run.key)
+
+    def video_entries_of(self, run: Run) -> tuple[Entry, ...]:
+        """Those of them that segment videos."""
+        return tuple(e for e in self.entries_of(run) if not e.benchmark_params.classifies)
 
 
 def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan:

@@ -77,6 +77,8 @@ class Method:
             outputs up to rounding, but faster (e.g. folded normalization, half precision).
         correspond: `correspond(model, source, target) -> methods.common.correspondence.Correspondence`:
             what the method takes for the same place in two frames of one size.
+        classifier: `classifier(model) -> methods.common.classification.Classifier | None`: what names the
+            class of single images; None if the network has no class head.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Method:
     multi_object: bool = True
     prepare: Callable[..., nn.Module] | None = None
     correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
+    classifier: Callable[[nn.Module], Any] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -235,7 +235,8 @@ def parse_json(path: Path) -> Any:
 def _how_it_runs(entry: Entry) -> list[Any]:
     benchmark = entry.benchmark_params
     size = entry.input_short_side_px
-    return [benchmark.dataset, benchmark.split, benchmark.frame_source, size, benchmark.fit_px]
+    how = [benchmark.dataset, benchmark.split, benchmark.frame_source, size, benchmark.fit_px]
+    return [*how, entry.crop_px] if benchmark.classifies else how
 
 
 def _either(names: Any) -> str:

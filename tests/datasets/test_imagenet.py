@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -174,3 +175,27 @@ def test_verification_counts_both_halves(made):
     facts = verify(_data(made), ["imagenet"])["parts"]["imagenet"]
     assert facts["videos"] == 4 * CLASSES
     assert facts["digest_of"] == "content"
+
+
+def test_the_validation_half_alone_has_labels_in_the_same_order(made, official, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(made / "ImageNet/val", own / "ImageNet/val")
+    assert classes(_data(own)) == classes(_data(made))
+    labels = [i.label for i in validation_images(_data(own))]
+    assert labels == [i.label for i in validation_images(_data(made))]
+    (official / "ImageNet" / TRAIN_TAR).unlink()
+    assert classes(_data(official)) == ["n01", "n02"]
+    assert [i.label for i in validation_images(_data(official))] == [1, 0]
+    with pytest.raises(DataError, match=r"neither train/.*image-net\.org"):
+        training_images(_data(official))
+
+
+def test_the_part_of_a_benchmark_is_the_validation_half_and_its_labels(made, official, tmp_path):
+    facts = verify(_data(made), ["imagenet-val"])["parts"]["imagenet-val"]
+    assert facts["videos"] == facts["files"] == 2 * CLASSES
+    (official / "ImageNet" / TRAIN_TAR).unlink()
+    before = verify(_data(official), ["imagenet-val"])
+    assert verify(_data(official)) == before  # what is there
+    assert before["parts"]["imagenet-val"]["files"] == 3  # images, labels, classes
+    (official / "ImageNet" / DEVKIT / TRUTH).write_text("2\n1\n")
+    assert verify(_data(official), ["imagenet-val"])["digest"] != before["digest"]

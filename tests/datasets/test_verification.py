@@ -14,7 +14,7 @@ from vosrepro.datasets.generated.encode import jpeg, label_png
 from vosrepro.datasets.image_files import Defect, image_size
 from vosrepro.datasets.verification import benchmark_part, parts_of_plan
 from vosrepro.errors import ConfigError, DataError
-from vosrepro.params import DataParams, load_benchmark
+from vosrepro.params import DataParams, EntryParams, load_benchmark, load_study
 from vosrepro.plan import load_plan
 
 VAL = "DAVIS/2017/trainval"
@@ -182,11 +182,24 @@ def test_a_study_needs_what_it_names(in_root: Path):
     assert {"davis17-train", "davis16-val", "davis17-val", "ytvos-jjval", "static"} <= set(parts)
 
 
+def test_a_classifier_that_is_not_trained_here_needs_one_half_of_imagenet(in_root: Path):
+    mini = load_study("params/studies/mini.yaml")
+    entry = EntryParams(
+        method="parts", recipes=("untrained",), variants=("full",), benchmarks=("imagenet-val",)
+    )
+    assert parts_of_plan(load_plan(mini.model_copy(update={"entries": (entry,)}))) == [
+        "imagenet-val"
+    ]
+    trained = entry.model_copy(update={"recipes": ("s0",)})
+    parts = parts_of_plan(load_plan(mini.model_copy(update={"entries": (trained,)})))
+    assert "imagenet" in parts and "imagenet-val" not in parts
+
+
 @pytest.mark.parametrize(
     ("benchmark", "part"),
     [("davis16-val", "davis16-val"), ("davis17-val", "davis17-val"),
      ("davis17-testdev", "davis17-testdev"), ("ytvos18-val", "ytvos-valid-all"),
-     ("ytvos18-jjval", "ytvos-jjval")],
+     ("ytvos18-jjval", "ytvos-jjval"), ("imagenet-val", "imagenet-val")],
 )  # fmt: skip
 def test_a_benchmark_reads_one_part(benchmark: str, part: str, root: Path):
     assert benchmark_part(load_benchmark(benchmark, root=root / "params")) == part

@@ -8,9 +8,10 @@ from PIL import Image
 
 from vosrepro.datasets.imagenet import LabeledImage
 from vosrepro.errors import ConfigError, DataError
+from vosrepro.inference.images import center_crop
 from vosrepro.params import ClipParams
 from vosrepro.training.clips import ClipSampler, Item
-from vosrepro.training.images import NO_CLASS, ImageSampler, center_crop, random_crop
+from vosrepro.training.images import NO_CLASS, ImageSampler, random_crop
 
 
 def _clips(**changes):

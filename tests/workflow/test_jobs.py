@@ -76,3 +76,11 @@ def test_checkpoints_are_selected_anew_when_the_default_variant_changes(jobs, co
     run.method_params.variants[run.method_params.default_variant]["top_k"] = 7
     assert other.select(names()) != jobs.select(names())
     assert other.train(names(stage="s2")) == jobs.train(names(stage="s2"))
+
+
+def test_another_crop_reruns_the_inference_of_images_only(jobs, config):
+    other = Jobs(config, 8)
+    other.plan.methods["parts"].sizes["mini"].__dict__["crop_px"] = 40
+    changed, same = (names(method="parts", recipe=recipe) for recipe in ("s0", "s01"))
+    assert other.infer(changed) != jobs.infer(changed)
+    assert other.infer(same) == jobs.infer(same)

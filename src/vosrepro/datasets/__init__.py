@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vosrepro.datasets.catalog import (
+    benchmark_images,
     benchmark_truth,
     benchmark_videos,
     static_images,
@@ -16,6 +17,7 @@ __all__ = [
     "StaticImage",
     "Truth",
     "Video",
+    "benchmark_images",
     "benchmark_truth",
     "benchmark_videos",
     "generate",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from vosrepro.datasets import alibaba, bl30k, davis, imagenet_vid, static, youtube
+from vosrepro.datasets import alibaba, bl30k, davis, imagenet, imagenet_vid, static, youtube
 from vosrepro.datasets.folders import kept_list
+from vosrepro.datasets.imagenet import LabeledImage
 from vosrepro.datasets.resized import resized_video
 from vosrepro.datasets.video import StaticImage, Truth, Video, read_list
-from vosrepro.errors import DataError
+from vosrepro.errors import ConfigError, DataError
 from vosrepro.params import BenchmarkParams, DataParams, pick
 from vosrepro.plan import resized_folder
 
@@ -45,6 +46,23 @@ def original_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]
             benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset
         )
     return davis.benchmark(benchmark.dataset, benchmark.split, data)
+
+
+def benchmark_images(
+    benchmark: BenchmarkParams, data: DataParams
+) -> tuple[list[LabeledImage], list[str]]:
+    """The images of a benchmark that classifies, and the names of the classes that their labels count.
+
+    Raises:
+        ConfigError: if they are not those of ImageNet's validation half.
+        DataError: if something is missing or malformed.
+    """
+    if (benchmark.dataset, benchmark.split) != ("imagenet", "val"):
+        raise ConfigError(
+            f"benchmark '{benchmark.benchmark}' classifies {benchmark.dataset}/{benchmark.split}, but only "
+            "imagenet/val has labelled images: correct its dataset and split"
+        )
+    return imagenet.validation_images(data), imagenet.classes(data)
 
 
 def benchmark_truth(benchmark: BenchmarkParams, data: DataParams) -> Truth:

@@ -76,7 +76,7 @@ def _bytes(image: LabeledImage) -> bytes:
 
 
 def classes(data: DataParams) -> list[str]:
-    """WordNet ids of the training half, sorted: the order of the labels.
+    """WordNet ids, sorted: the order of the labels. They are those of the training half, if it is there.
 
     Raises:
         DataError: if there is none, or only one.
@@ -86,16 +86,17 @@ def classes(data: DataParams) -> list[str]:
 
 @lru_cache(maxsize=4)
 def _classes(folder: Path) -> tuple[str, ...]:
-    train, archive = folder / "train", folder / TRAIN_TAR
+    train, archive, val = folder / "train", folder / TRAIN_TAR, folder / "val"
     if train.is_dir():
-        where, found = train, sorted(p.name for p in train.iterdir() if _visible_folder(p))
+        where, found = train, _folders(train)
     elif archive.is_file():
         where, found = archive, sorted(Path(m.name).stem for m in _members(archive, ".tar"))
+    elif val.is_dir() and _folders(val):
+        where, found = val, _folders(val)
+    elif (folder / DEVKIT / TRUTH).is_file():
+        where, found = folder / DEVKIT / TRUTH, sorted(set(_devkit_classes(folder)))
     else:
-        raise DataError(
-            f"{folder} has neither train/<class>/*.JPEG nor {TRAIN_TAR}: download ILSVRC2012 from "
-            "image-net.org and put its files there"
-        )
+        raise _no_training_half(folder)
     if len(found) < 2:
         only = f"only the class {found[0]}" if found else "no class folder"
         raise DataError(
@@ -112,14 +113,15 @@ def training_images(data: DataParams) -> list[LabeledImage]:
         DataError: if the half is missing or a class has no image.
     """
     folder = set_folder("imagenet", data)
-    names = _classes(folder)
     if (folder / "train").is_dir():
-        return list(_in_folders(folder / "train", names))
-    return list(_in_train_tar(folder / TRAIN_TAR, names))
+        return list(_in_folders(folder / "train", _classes(folder)))
+    if not (folder / TRAIN_TAR).is_file():
+        raise _no_training_half(folder)
+    return list(_in_train_tar(folder / TRAIN_TAR, _classes(folder)))
 
 
 def validation_images(data: DataParams) -> list[LabeledImage]:
-    """All validation images, in the order of their names.
+    """All validation images, in the order of their names; the training half may be missing.
 
     Raises:
         DataError: if the half or its labels are missing.
@@ -127,10 +129,8 @@ def validation_images(data: DataParams) -> list[LabeledImage]:
     folder = set_folder("imagenet", data)
     names = _classes(folder)
     val, archive = folder / "val", folder / VAL_TAR
-    if val.is_dir() and any(_visible_folder(p) for p in val.iterdir()):
-        unknown = sorted(
-            p.name for p in val.iterdir() if _visible_folder(p) and p.name not in names
-        )
+    if val.is_dir() and _folders(val):
+        unknown = [name for name in _folders(val) if name not in names]
         if unknown:
             raise DataError(
                 f"{val / unknown[0]} is a class that the training half does not have: both halves must "
@@ -230,11 +230,33 @@ class _Window(io.RawIOBase):
         return found
 
 
+def label_files(data: DataParams) -> list[Path]:
+    """The files that say the classes of the validation images; none if their folders do."""
+    folder = set_folder("imagenet", data)
+    val = folder / "val"
+    if val.is_dir() and _folders(val):
+        return []
+    return [folder / DEVKIT / TRUTH, folder / DEVKIT / "meta.mat"]
+
+
 def _devkit_labels(folder: Path, names: tuple[str, ...]) -> list[int]:
     """Labels of the flat validation images in their order, from the official development kit.
 
     Raises:
         DataError: if the kit is missing or speaks of other classes.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    try:
+        return [index[wnid] for wnid in _devkit_classes(folder)]
+    except KeyError as error:
+        raise _other_release(folder, error) from error
+
+
+def _devkit_classes(folder: Path) -> list[str]:
+    """WordNet ids of the flat validation images in their order.
+
+    Raises:
+        DataError: if the kit is missing or garbled.
     """
     kit = folder / DEVKIT
     truth, meta = kit / TRUTH, kit / "meta.mat"
@@ -248,15 +270,26 @@ def _devkit_labels(folder: Path, names: tuple[str, ...]) -> list[int]:
 
     synsets = loadmat(str(meta), squeeze_me=True)["synsets"]
     wnid = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in np.atleast_1d(synsets)}
-    index = {name: i for i, name in enumerate(names)}
     try:
-        return [index[wnid[int(line)]] for line in read_list(truth)]
+        return [wnid[int(line)] for line in read_list(truth)]
     except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{truth} speaks of the class {error}, which the training half does not have: take both of "
-            "the same release"
-        ) from error
+        raise _other_release(folder, error) from error
 
 
-def _visible_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _other_release(folder: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{folder / DEVKIT / TRUTH} speaks of the class {error}, which the training half or {DEVKIT}/meta.mat "
+        "does not have: take all of the same release"
+    )
+
+
+def _no_training_half(folder: Path) -> DataError:
+    return DataError(
+        f"{folder} has neither train/<class>/*.JPEG nor {TRAIN_TAR}: download ILSVRC2012 from "
+        "image-net.org and put its files there"
+    )
+
+
+def _folders(path: Path) -> list[str]:
+    """Names of the visible folders in a folder, sorted."""
+    return sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))

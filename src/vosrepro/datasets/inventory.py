@@ -177,12 +177,15 @@ def _static(data: DataParams) -> Inventory:
     return found
 
 
-def _imagenet(data: DataParams) -> Inventory:
-    """Both halves; archives that are read in place count as one file each."""
-    images = [*imagenet.training_images(data), *imagenet.validation_images(data)]
+def _imagenet(data: DataParams, *, only_validation: bool) -> Inventory:
+    """Both halves, or one and its labels; archives that are read in place count as one file each."""
+    images = imagenet.validation_images(data)
+    labels: list[Path] = imagenet.label_files(data)
+    if not only_validation:
+        images, labels = [*imagenet.training_images(data), *images], []
     found = Inventory(set_folder("imagenet", data), videos=len(images))
     found.pairs = [(image.path, None) for image in images if image.place is None]
-    found.others = sorted({image.path for image in images if image.place is not None})
+    found.others = sorted({*labels, *(i.path for i in images if i.place is not None)})
     return found
 
 
@@ -269,7 +272,8 @@ PARTS: dict[str, Callable[[DataParams], Inventory]] = {
     ),
     "static": _static,
     "bl30k": _bl30k,
-    "imagenet": _imagenet,
+    "imagenet": partial(_imagenet, only_validation=False),
+    "imagenet-val": partial(_imagenet, only_validation=True),
     "imagenet-vid": _imagenet_vid,
     "ali21": _ali21,
 }

@@ -36,7 +36,7 @@ _FAMILIES = {
 OFFICIAL_VIDEOS = {
     "davis16-train": 30, "davis16-val": 20, "davis17-train": 60, "davis17-val": 30, "davis17-testdev": 30,
     "ytvos-valid": 474, "ytvos-valid-all": 474, "ytvos19-valid": 507, "ytvos19-valid-all": 507,
-    "imagenet": 1_281_167 + 50_000, "imagenet-vid": 4417,
+    "imagenet": 1_281_167 + 50_000, "imagenet-val": 50_000, "imagenet-vid": 4417,
 }  # fmt: skip
 _SAMPLES = 200  # image and mask pairs that are read of a part too large to be read whole
 
@@ -115,6 +115,8 @@ def parts_of_plan(plan: Plan) -> list[str]:
         needed.add(plan.study.selection.set)
     needed = {name.removesuffix("-all") for name in needed}
     needed |= {benchmark_part(benchmark) for benchmark in plan.benchmarks.values()}
+    if "imagenet" in needed:  # both halves
+        needed.discard("imagenet-val")
     for name in sorted(needed):
         pick(PARTS, name, what="data set", where="vosrepro.datasets")
     return [part for part in PARTS if part in needed]
@@ -140,7 +142,7 @@ def _expand(names: Sequence[str]) -> list[str]:
 
 
 def _present(data: DataParams) -> list[str]:
-    """Parts of the sets whose folder exists; of YouTube-VOS, those whose archive was extracted."""
+    """Parts of the sets whose folder exists; of YouTube-VOS and ImageNet, those that are there."""
     found: list[str] = []
     for name in SOURCES:
         try:
@@ -157,6 +159,9 @@ def _present(data: DataParams) -> list[str]:
             "ytvos19-valid": "valid",
             "ytvos19-valid-all": "all_frames/valid_all_frames",
         }
+        if name == "imagenet" and not any(folder.glob("*train*")):
+            found.append("imagenet-val")
+            continue
         for part in _FAMILIES.get(name, (name,)):
             if any(folder.glob(markers.get(part, "*"))):
                 found.append(part)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def infer(args: argparse.Namespace) -> int:
-    """Segment every benchmark of a run with its selected weights."""
+    """Segment every benchmark of a run with its selected weights, or classify its single images."""
     from vosrepro.inference.entries import infer_run
 
     plan, run, device = _prepare(args)

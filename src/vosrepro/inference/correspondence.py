@@ -35,10 +35,10 @@ def write_pairs(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.
         model: prepared for inference.
         device: of the model.
     """
-    card = get_method(run.method)
-    if card.correspond is None or model is None:
+    card, entries = get_method(run.method), plan.video_entries_of(run)
+    if card.correspond is None or model is None or not entries:
         return
-    entry = plan.entries_of(run)[0]
+    entry = entries[0]
     videos = benchmark_videos(entry.benchmark_params, plan.study.data)
     folder = run.folder / "correspondences"
     pairs = []

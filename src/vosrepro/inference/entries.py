@@ -1,4 +1,4 @@
-"""Inference of a whole run: every variant on every benchmark with one set of weights.
+"""Inference of a whole run: every variant on every benchmark with its weights.
 
 Finished videos are kept in `state/infer/<digest>/`, so a killed job goes on where it stopped, and an
 added variant or benchmark does not repeat the others.
@@ -20,7 +20,8 @@ import torch
 from vosrepro.artifacts import file_digest, read_json, value_digest, write_json, write_text
 from vosrepro.datasets import Video, benchmark_videos
 from vosrepro.datasets.resized import restore
-from vosrepro.errors import DataError
+from vosrepro.errors import CheckpointError, ConfigError, DataError
+from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
 from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
@@ -39,18 +40,24 @@ _WARM_UP_FRAMES = 3
 
 
 def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
-    """Write masks, timing.csv and infer.json of every entry of a run, then inference.json.
+    """Write masks and timing.csv, or predictions.csv, and infer.json of every entry, then inference.json.
 
     Raises:
-        DataError: if a video or mask is broken.
-        CheckpointError: if the selected weights do not fit.
+        ConfigError: if a recipe cannot do what an entry asks for.
+        DataError: if a video, mask or list of images is broken.
+        CheckpointError: if the weights do not fit.
     """
     started = time.monotonic()
     weights = run.selected_weights
     digest = file_digest(weights) if weights else None
     data = read_json(plan.results / "data.json")
-    model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
-    entries = plan.entries_of(run)
+    # Classification first: it fails at once where a recipe has no class head.
+    entries = sorted(plan.entries_of(run), key=lambda e: not e.benchmark_params.classifies)
+    model = None
+    if plan.video_entries_of(run):
+        model = inference_model(
+            run.method, run.model, weights=weights, seed=run.seed, device=device
+        )
     journal = Journal(run.journal("infer"))
     code = source_digest("inference", f"methods/{run.method}")
     identity = value_digest([digest, [e.key for e in entries], code])
@@ -62,21 +69,18 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     with journal:
         records = {}
         for number, entry in enumerate(entries):
-            state = _state(entry, digest, data, code)
-            record = _infer_entry(plan, entry, model, device, state)
-            record["weights"] = _weights_record(run, digest)
+            record = _entry_record(plan, entry, model, device, digest, data, code)
+            record["data_digest"] = data.get("digest")
             record["provenance"] = provenance()
             write_json(entry.folder / "infer.json", record)
-            records[entry.key] = {
-                "infer": str(entry.folder / "infer.json"),
-                "masks_digest": record["masks_digest"],
-            }
+            made = {k: record[k] for k in ("masks_digest", "predictions_digest") if k in record}
+            records[entry.key] = {"infer": str(entry.folder / "infer.json"), **made}
             name = f"{entry.variant}/{entry.benchmark}"
             rates = {k: v for k, v in record["timing"].items() if v is not None}
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
         journal.end()
     write_pairs(plan, run, model, device=device)
-    if hasattr(get_method(run.method).segmenter, "parts"):
+    if hasattr(get_method(run.method).segmenter, "parts") and plan.video_entries_of(run):
         from vosrepro.inference.parts_view import write_tracked_parts  # imports a whole method
 
         write_tracked_parts(plan, run, model, device=device)
@@ -90,6 +94,33 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
             "provenance": provenance(),
         },
     )
+
+
+def _entry_record(
+    plan: Plan,
+    entry: Entry,
+    model: torch.nn.Module | None,
+    device: torch.device,
+    digest: str | None,
+    data: Mapping[str, Any],
+    code: str,
+) -> dict[str, Any]:
+    """What is written to infer.json, with the weights that were used."""
+    if not entry.benchmark_params.classifies:
+        if CHECKPOINT in entry.variant_params:
+            raise ConfigError(
+                f"{entry.key} names a checkpoint of a classifier, but {entry.benchmark} is segmented with selected "
+                "weights: take it out of the study"
+            )
+        record = _infer_entry(plan, entry, model, device, _state(entry, digest, data, code))
+        return {**record, "weights": _weights_record(entry.run, digest)}
+    path, step = class_weights(entry)
+    if not path.is_file():
+        raise CheckpointError(f"weights {path} are missing: run the training step first")
+    digest = file_digest(path)
+    state = _state(entry, digest, data, code)
+    record = classify_entry(plan, entry, weights=path, device=device, state=state)
+    return {**record, "weights": {"path": str(path), "sha256": digest, "step": step}}
 
 
 def _infer_entry(
@@ -191,6 +222,7 @@ def _finished(state: Path, masks: Path, video: Video) -> bool:
 def _state(entry: Entry, weights: str | None, data: Mapping[str, Any], code: str) -> Path:
     identity = [entry.key, dict(entry.variant_params), weights, data.get("digest"), code]
     identity += [entry.benchmark_params.model_dump(mode="json"), entry.input_short_side_px]
+    identity += [entry.crop_px]
     return Path("state/infer") / value_digest(identity)
 
 

@@ -56,9 +56,9 @@ def write_tracked_parts(
         model: prepared for inference.
         device: of the model.
     """
-    entry = plan.entries_of(run)[0]
+    entry = plan.video_entries_of(run)[0]
     card = get_method(run.method)
-    names = {e.benchmark: e.benchmark_params for e in plan.entries_of(run)}
+    names = {e.benchmark: e.benchmark_params for e in plan.video_entries_of(run)}
     found = [v for b in names.values() for v in benchmark_videos(b, plan.study.data)]
     video = max(found, key=lambda v: len(v.starts))
 

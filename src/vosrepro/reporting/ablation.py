@@ -11,7 +11,7 @@ from vosrepro.reporting.table import Row, Table
 
 @dataclass(frozen=True)
 class AblationCell:
-    """Mean over seeds, and its difference to the marked row, in points."""
+    """Mean over seeds, and its difference to the marked row on the same benchmark, in points."""
 
     mean: float | None
     delta: float | None
@@ -43,16 +43,17 @@ def ablation(table: Table, method: str) -> Ablation:
     benchmarks = tuple(
         b for name, b in table.plan.benchmarks.items() if any(r.benchmark is b for r in rows)
     )
-    main = {b.benchmark: primary_row(table, method, b.benchmark) for b in benchmarks}
-    first = next(iter(main.values()), None)
+    first = primary_row(table, method, benchmarks[0].benchmark) if benchmarks else None
+    marked = (first.recipe, first.variant) if first else ("", "")
     lines = []
     for recipe, variant in dict.fromkeys((r.recipe, r.variant) for r in rows):
         cells = []
         own = [r for r in rows if (r.recipe, r.variant) == (recipe, variant)]
         for benchmark in benchmarks:
             row = next((r for r in own if r.benchmark is benchmark), None)
-            cells.append(_cell(row, main[benchmark.benchmark]))
-        is_main = first is not None and (first.recipe, first.variant) == (recipe, variant)
+            reference = table.by_name.get((method, marked[0], marked[1], benchmark.benchmark))
+            cells.append(_cell(row, reference))
+        is_main = marked == (recipe, variant)
         title = own[0].entries[0].entry.run.params.title
         seconds = own[0].cost.train_seconds
         lines.append(AblationLine(recipe, variant, title, is_main, tuple(cells), seconds))

@@ -20,7 +20,9 @@ from vosrepro.reporting.table import Row, Table
 BEATS_COPY_POINTS = 10.0
 #: ... and its own untrained network by this many.
 BEATS_UNTRAINED_POINTS = 20.0
-#: Where both are asked for; elsewhere the numbers are in the tables.
+#: A trained classifier must beat guessing by this many.
+BEATS_CHANCE_POINTS = 20.0
+#: Where the first two are asked for; elsewhere the numbers are in the tables.
 CHECKED_BENCHMARK = "davis16-val"
 #: Smallest allowance when results are compared with params/expected/<study>.csv, in points.
 EXPECTED_FLOOR_POINTS = 1.0
@@ -77,6 +79,7 @@ def make_checks(table: Table) -> tuple[Check, ...]:
     return (
         *_beats_floor(table),
         *_beats_untrained(table),
+        *_beats_chance(table),
         *_stage_order(table),
         *_reproduces_ours(table, load_expected(expected) if expected else None, expected),
     )
@@ -165,6 +168,24 @@ def _beats_untrained(table: Table) -> Iterable[Check]:
         if bare:
             name = "its untrained network"
             yield _gap("Training works", row, bare, name, BEATS_UNTRAINED_POINTS)
+
+
+def _beats_chance(table: Table) -> Iterable[Check]:
+    """The classifiers at the end of their recipes."""
+    for row in table.rows:
+        run = row.entries[0].entry.run
+        default = table.plan.methods[row.method].default_variant
+        if not row.benchmark.classifies or not run.stages or row.variant != default:
+            continue
+        title = f"{row.name} beats guessing on {row.benchmark.title}"
+        required = f"by at least {BEATS_CHANCE_POINTS:g} points of {row.headline.metric}"
+        ours, (_, classes) = row.headline.mean, row.counted
+        if ours is None or not classes:
+            yield Check("Training works", title, None, "not run", required)
+            continue
+        gap = ours - 100 / classes
+        measured = f"{ours:.1f} − {100 / classes:.1f} = {gap:+.1f}"
+        yield Check("Training works", title, gap >= BEATS_CHANCE_POINTS, measured, required)
 
 
 def _gap(group: str, row: Row, other: Row | None, name: str, least: float) -> Check:

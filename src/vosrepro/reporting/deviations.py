@@ -52,7 +52,7 @@ def _of_study(study: Study) -> Iterable[Deviation]:
     if study.data.generated:
         yield Deviation(
             "study",
-            "All videos are generated; the papers trained and scored on DAVIS and YouTube-VOS.",
+            "All videos and images are generated; the papers trained and scored on DAVIS, YouTube-VOS and ImageNet.",
             blocks=True,
         )
     if study.size != FULL_SIZE:

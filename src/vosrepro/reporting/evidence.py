@@ -36,7 +36,7 @@ class EntryEvidence:
     Attributes:
         entry: the planned cell.
         score: score.json, or None when it was not scored.
-        objects: rows of scores.csv.
+        objects: rows of scores.csv; empty for single images.
         infer: infer.json, or None when inference did not finish.
         problems: sentences about artifacts that are missing or cannot be read.
     """
@@ -188,7 +188,8 @@ def read_entry(entry: Entry) -> EntryEvidence:
     reader = _Reader()
     score = reader.json(entry.folder / "score.json")
     objects: list[ObjectScore] = []
-    for row in reader.rows(entry.folder / "scores.csv"):
+    videos = not entry.benchmark_params.classifies
+    for row in reader.rows(entry.folder / "scores.csv") if videos else ():
         try:
             objects.append(_object_score(row))
         except (KeyError, ValueError) as error:

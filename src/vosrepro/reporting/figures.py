@@ -24,7 +24,7 @@ class Figure:
 
 
 def speed_accuracy(table: Table, benchmark: str) -> Figure | None:
-    """Headline score against frames per second, one point a row, 95 % intervals over sequences."""
+    """Headline score against frames (single images) per second, one point a row, with 95 % intervals."""
     colors = {name: i % 8 for i, name in enumerate(table.plan.methods)}
     marks = []
     for row in table.on(benchmark):
@@ -41,10 +41,12 @@ def speed_accuracy(table: Table, benchmark: str) -> Figure | None:
         )  # fmt: skip
     if len(marks) < 2:
         return None
-    title = table.plan.benchmarks[benchmark].title
+    params = table.plan.benchmarks[benchmark]
+    title, unit = params.title, "images" if params.classifies else "frames"
     heights = [v for m in marks for v in (m.y, m.low, m.high) if v is not None]
-    x = Axis.around([m.x for m in marks], "frames per second (log scale)", log=True, pad=0.2)
-    y = Axis.around(heights, "J&F" if "J&F" in table.on(benchmark)[0].headline.metric else "score")
+    x = Axis.around([m.x for m in marks], f"{unit} per second (log scale)", log=True, pad=0.2)
+    metric = table.on(benchmark)[0].headline.metric
+    y = Axis.around(heights, {"J&F-Mean": "J&F", "Top1": "top-1, %"}.get(metric, "score"))
     present = dict.fromkeys(r.method for r in table.on(benchmark))
     svg = scatter(marks, title=f"Speed and accuracy on {title}", x=x, y=y)
     return Figure(svg, title, tuple((colors[m], m) for m in present))

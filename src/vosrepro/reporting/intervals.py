@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vosrepro.params import StatisticsParams
 from vosrepro.reporting.evidence import EntryEvidence, ObjectScore
+from vosrepro.scoring.classification import wilson
 from vosrepro.scoring.statistics import Interval, Paired, cluster_bootstrap, paired_difference
 
 #: Value in points by (sequence, object id).
@@ -45,6 +46,16 @@ def over_sequences(
     return cluster_bootstrap(
         list(values.values()), clusters, draws=settings.bootstrap_draws, seed=settings.seed
     )
+
+
+def over_images(items: Sequence[EntryEvidence], metric: str) -> Interval | None:
+    """95 % Wilson interval of an accuracy over single images, seeds averaged, in points."""
+    scores = [item.score for item in items if item.score and item.score.get("hits")]
+    if not scores or not scores[0].get("images"):
+        return None
+    hits = sum(float(score["hits"][metric]) for score in scores) / len(scores)
+    found = wilson(hits, int(scores[0]["images"]))
+    return Interval(100 * found.low, 100 * found.high, found.level)
 
 
 def paired(ours: ObjectValues, theirs: ObjectValues, settings: StatisticsParams) -> Paired | None:

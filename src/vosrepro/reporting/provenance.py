@@ -92,7 +92,9 @@ def _inference(evidence: Evidence, entry: Entry, infer: Mapping[str, Any] | None
         ),
         ("device", f"{infer.get('device', '?')}, {infer.get('precision', '?')}"),
         ("speed", _speed(infer.get("timing") or {})),
+        ("data", str(infer.get("data_digest") or "")),
         ("masks digest", str(infer.get("masks_digest") or "")),
+        ("predictions digest", str(infer.get("predictions_digest") or "")),
         *_common(infer),
         *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
         ("file", str(entry.folder / "infer.json")),
@@ -110,6 +112,7 @@ def _scoring(evidence: Evidence, entry: Entry, score: Mapping[str, Any] | None) 
             "protocol",
             f"{score.get('protocol')} (benchmark version {entry.benchmark_params.version})",
         ),
+        ("right images", _hits(score)),
         ("note", str(score.get("note") or "")),
         ("warnings", "; ".join(str(w) for w in score.get("warnings") or ())),
         *_common(score),
@@ -117,6 +120,12 @@ def _scoring(evidence: Evidence, entry: Entry, score: Mapping[str, Any] | None) 
         ("file", str(entry.folder / "score.json")),
     ]
     return Step("score", _clean(facts))
+
+
+def _hits(score: Mapping[str, Any]) -> str:
+    """Integers behind an accuracy."""
+    hits = score.get("hits") or {}
+    return ", ".join(f"{name} {count} of {score.get('images')}" for name, count in hits.items())
 
 
 def _speed(timing: Mapping[str, Any]) -> str:
@@ -127,6 +136,7 @@ def _speed(timing: Mapping[str, Any]) -> str:
         (f"{timing.get('fps_sequence_mean') or 0:.2f} as mean of sequences", "fps_sequence_mean"),
         (f"first frame {timing.get('init_seconds_mean') or 0:.3f} s", "init_seconds_mean"),
         (f"latency median {timing.get('latency_median_ms') or 0:.1f} ms", "latency_median_ms"),
+        (f"{timing.get('images_per_second') or 0:.1f} images/s", "images_per_second"),
         (f"95th percentile {timing.get('latency_p95_ms') or 0:.1f} ms", "latency_p95_ms"),
     ]
     return ", ".join(text for text, key in parts if timing.get(key) is not None)

@@ -14,24 +14,27 @@ from vosrepro.plan import Plan
 from vosrepro.published import Key, Published, PublishedMasks
 from vosrepro.reporting.deviations import Deviation, blocking, find_deviations
 from vosrepro.reporting.evidence import EntryEvidence, Evidence
-from vosrepro.reporting.intervals import over_sequences
+from vosrepro.reporting.intervals import over_images, over_sequences
 from vosrepro.reporting.verdicts import Verdict, adjusted, judge, sum_up
+from vosrepro.scoring.classification import METRICS
 from vosrepro.scoring.statistics import Interval, summarize_runs
 
 #: Metrics in the order of the report's columns.
 DAVIS_METRICS = ("J&F-Mean", "J-Mean", "F-Mean", "J-Recall", "F-Recall", "J-Decay", "F-Decay")
 #: Timing protocol of the speed column: total frames / total seconds, first frame included.
 SPEED = "fps_amortised"
+#: The same of a benchmark of single images: images / seconds of the network.
+IMAGE_SPEED = "images_per_second"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One metric of one row, in points (frames per second for "FPS").
+    """One metric of one row, in points (frames or single images per second for "FPS").
 
     Attributes:
         seeds: value by seed; empty when nothing was measured.
         over_seeds: 90 % t interval of the mean, fixed benchmark; needs two seeds.
-        over_sequences: 95 % bootstrap interval over sequences, weights fixed.
+        over_sequences: 95 % interval, weights fixed: bootstrap over sequences, or Wilson's over single images.
         published: the number in the paper, if any.
         verdict: None where there is nothing to compare (no published number).
     """
@@ -117,9 +120,10 @@ class Row:
 
     @property
     def counted(self) -> tuple[int, int]:
-        """Sequences and objects that were scored (of the first scored seed)."""
+        """Sequences and objects, or images and classes, that were scored (of the first scored seed)."""
         score = next((e.score for e in self.entries if e.score), None) or {}
-        return int(score.get("sequences") or 0), int(score.get("objects") or 0)
+        names = ("images", "classes") if self.benchmark.classifies else ("sequences", "objects")
+        return int(score.get(names[0]) or 0), int(score.get(names[1]) or 0)
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,8 @@ def build_table(
 def metrics_of(benchmark: BenchmarkParams) -> tuple[str, ...]:
     """The accuracy columns of a benchmark's table."""
     primary = benchmark.primary_metrics
+    if benchmark.classifies:
+        return METRICS
     return DAVIS_METRICS if "J&F-Mean" in primary else primary
 
 
@@ -195,8 +201,9 @@ def _row(
     for metric in metrics_of(benchmark):
         paper = published.get(Key(*entry.published_name, metric))
         cells[metric] = _cell(evidence.plan, items, metric, paper, blocker)
+    speed = IMAGE_SPEED if benchmark.classifies else SPEED
     rates = {
-        i.entry.run.seed: float(i.timing[SPEED]) for i in items if i.timing.get(SPEED) is not None
+        i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None
     }
     cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
     return Row(
@@ -252,7 +259,9 @@ def _cell(
         metric=metric,
         seeds=seeds,
         over_seeds=summarize_runs(list(seeds.values())).interval if seeds else None,
-        over_sequences=over_sequences(items, metric, plan.study.statistics),
+        over_sequences=over_images(items, metric)
+        if benchmark.classifies
+        else over_sequences(items, metric, plan.study.statistics),
         published=paper,
         verdict=verdict,
     )

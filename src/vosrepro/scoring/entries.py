@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.artifacts import file_digest, read_json, write_json
-from vosrepro.datasets import benchmark_truth
+from vosrepro.datasets import benchmark_images, benchmark_truth
 from vosrepro.errors import DataError
 from vosrepro.journal import Journal
 from vosrepro.plan import Entry, Plan, Run
 from vosrepro.provenance import provenance
 from vosrepro.scoring import score_folder
+from vosrepro.scoring.classification import score_predictions
 
 
 def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
-    """Write counts.parquet, scores.csv and score.json of every entry of a run, then scores.json.
+    """Write scores.csv, score.json and (of masks) counts.parquet of every entry of a run, then scores.json.
 
     Entries of a benchmark that only a server scores get a score.json without values.
 
     Raises:
-        ProtocolError: if masks are missing or malformed, naming sequence, frame and id.
+        ProtocolError: if masks are missing or malformed, naming sequence, frame and id, or predictions do
+            not name each image once.
     """
     started = time.monotonic()
     inference = read_json(run.folder / "inference.json")
@@ -68,9 +70,14 @@ def _score_entry(
         "entry": entry.key,
         "benchmark": benchmark.benchmark,
         "benchmark_version": benchmark.version,
-        "masks_digest": inference["masks_digest"],
+        **{k: v for k, v in inference.items() if k in ("masks_digest", "predictions_digest")},
         "provenance": provenance(),
     }
+    if benchmark.classifies:
+        images, classes = benchmark_images(benchmark, plan.study.data)
+        found = score_predictions(entry.folder / "predictions.csv", images, classes)
+        found.write(entry.folder, extra=extra)
+        return found.global_
     if benchmark.scoring is None:
         note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
         write_json(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from vosrepro.errors import ConfigError, DataError
+from vosrepro.scoring.classification import UNKNOWN, count_hits
 from vosrepro.training import geometry
 
 if TYPE_CHECKING:
+    from vosrepro.datasets.imagenet import LabeledImage
+    from vosrepro.methods.common.classification import Classifier
     from vosrepro.params import ClipParams, Study
     from vosrepro.training.job import Job
 
@@ -22,8 +25,6 @@ KIND = "image"
 SET = "imagenet"
 #: Class of an image that could not be decoded; the loss leaves it out.
 NO_CLASS = -1
-_RATIO = 256 / 224  # of the resized short side to the crop, in validation
-_VALIDATION_BATCH = 64
 
 
 class ImageSampler:
@@ -109,30 +110,25 @@ def random_crop(
     return resized[:, ::-1].copy() if rng.random() < 0.5 else resized
 
 
-def center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of an image whose shorter side was brought to 256 / 224 of the crop's (truncated)."""
-    height, width = image.shape[:2]
-    short = round(max(size) * _RATIO)
-    factor = short / min(height, width)
-    full = (max(size[1], int(width * factor)), max(size[0], int(height * factor)))
-    resized = cv2.resize(image, full, interpolation=cv2.INTER_LINEAR)
-    top, left = (full[1] - size[0]) // 2, (full[0] - size[1]) // 2
-    return resized[top : top + size[0], left : left + size[1]]
-
-
 # ---------------------------------------------------------------------------------------- validation
 
 
 def validation(job: Job, study: Study) -> Callable[[], None] | None:
-    """What a stage of images does at each checkpoint: log "val/top1" and "val/top5" in percent."""
-    if job.node.params.clips.kind != KIND:
+    """What a stage of images does at each checkpoint: log "val/top1" and "val/top5" in percent.
+
+    None for other stages, and for a network without a class head.
+    """
+    if job.node.params.clips.kind != KIND or job.method.classifier is None:
+        return None
+    classifier = job.method.classifier(job.network)
+    if classifier is None:
         return None
     from vosrepro.datasets.imagenet import validation_images
 
     images = validation_images(study.data)
 
     def validate() -> None:
-        found = accuracy(job, images)
+        found = accuracy(job, classifier, images)
         job.metrics = {**job.metrics, **found}
         job.journal.metrics(found, step=job.step)
         if job.world.first:
@@ -141,47 +137,24 @@ def validation(job: Job, study: Study) -> Callable[[], None] | None:
     return validate
 
 
-def accuracy(job: Job, images: Sequence[Any]) -> dict[str, float]:
+def accuracy(job: Job, classifier: Classifier, images: Sequence[LabeledImage]) -> dict[str, float]:
     """Top-1 and top-5 of the present weights over all images, each counted once by one of the ranks.
 
     A broken image counts as wrong.
     """
     import torch
 
-    network, size = job.network, job.node.params.clips.size_px
-    shift = 1 if getattr(network, "classes", 0) == 1001 else 0
-    hits = torch.zeros(3, dtype=torch.float64, device=job.device)
-    training = network.training
-    network.eval()
-    with torch.inference_mode():
-        for frames, labels in _batches(images[job.world.rank :: job.world.size], size):
-            logits = network(torch.from_numpy(frames).to(job.device).permute(0, 3, 1, 2) / 255)
-            wanted = torch.from_numpy(labels).to(job.device)[:, None] + shift
-            right = logits.topk(min(5, logits.shape[1]), dim=1).indices == wanted
-            hits += torch.stack(
-                [
-                    right[:, 0].sum(),
-                    right.any(1).sum(),
-                    torch.tensor(len(labels), device=job.device),
-                ]
-            )
-    network.train(training)
-    top1, top5, count = job.world.sum(hits).tolist()
+    from vosrepro.inference.images import best_classes, central_crops
+
+    training = job.network.training
+    job.network.eval()
+    counts = torch.zeros(3, dtype=torch.float64)
+    for crops in central_crops(
+        images[job.world.rank :: job.world.size], job.node.params.clips.size_px
+    ):
+        best, _ = best_classes(classifier, crops.pixels, job.device)
+        labels = np.where(crops.decoded, [image.label for image in crops.images], UNKNOWN)
+        counts += torch.tensor(count_hits(best.cpu().numpy(), labels), dtype=torch.float64)
+    job.network.train(training)
+    top1, top5, count = job.world.sum(counts.to(job.device)).tolist()
     return {"val/top1": 100 * top1 / count, "val/top5": 100 * top5 / count, "val/images": count}
-
-
-def _batches(
-    images: Sequence[Any], size: tuple[int, int]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    from vosrepro.datasets.imagenet import BrokenImage, read_image
-
-    for start in range(0, len(images), _VALIDATION_BATCH):
-        block = images[start : start + _VALIDATION_BATCH]
-        frames = np.zeros((len(block), *size, 3), np.uint8)
-        labels = np.full(len(block), -2, np.int64)
-        for i, image in enumerate(block):
-            try:
-                frames[i], labels[i] = center_crop(read_image(image), size), image.label
-            except BrokenImage as error:
-                log.warning("counted as wrong: %s", error)
-        yield frames, labels

@@ -1,5 +1,6 @@
 """`parts`: tracks parts of an object and propagates their masks."""
 
+from vosrepro.methods.parts.classifier import classifier
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.parity import parity
 from vosrepro.methods.parts.segmenter import PartsSegmenter
@@ -21,6 +22,7 @@ METHOD = Method(
     train_step=train_step,
     transfer=transfer,
     parity=parity,
+    classifier=classifier,
     notes={
         "origin": "the thesis repository holds ImageNet training, a box tracker and unfinished parts code; it "
         "has no score on any video benchmark. What joins parts into masks is our completion",

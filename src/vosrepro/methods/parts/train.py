@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro.errors import ConfigError
+from vosrepro.methods.common.classification import background
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts
 from vosrepro.methods.parts.mask_loss import mask_loss
@@ -76,8 +77,7 @@ def classify(
         raise ConfigError("stage 0 learns classes: give it clips of the kind 'image'")
     logits = model(batch["frames"][:, 0])
     classes, known = batch["classes"], batch["classes"] >= 0
-    if _bare(model).classes == 1001:
-        classes = torch.where(known, classes + 1, classes)
+    classes = torch.where(known, classes + background(_bare(model).classes), classes)
     count = known.sum().clamp_min(1)
     losses = F.cross_entropy(
         logits, classes, label_smoothing=label_smoothing, ignore_index=-1, reduction="sum"
