@@ -49,7 +49,7 @@ def test_the_digest_follows_the_bytes_and_not_the_place(small: DataParams, broke
 
 
 def test_a_large_part_is_described_by_sizes(small: DataParams, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vosrepro.datasets.verification.READ_WHOLE_BYTES", 1000)
+    monkeypatch.setattr("vosrepro.datasets.checking.READ_WHOLE_BYTES", 1000)
     sampled = verify(small, ["bl30k"])["parts"]["bl30k"]
     assert sampled["digest_of"] == "sizes"
     whole = verify(small, ["bl30k"], full=True)["parts"]["bl30k"]

@@ -11,8 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vosrepro.datasets.files import file_names, frame_names
 from vosrepro.datasets.folders import set_folder
-from vosrepro.datasets.video import IMAGES, FirstMask, Video, list_frames, list_videos, read_list
+from vosrepro.datasets.video import (
+    IMAGES,
+    FirstMask,
+    Video,
+    list_frames,
+    list_masks,
+    list_videos,
+    read_list,
+)
 from vosrepro.errors import DataError
 from vosrepro.params import DataParams
 
@@ -72,18 +81,16 @@ def open_snippet(folder: Path, name: str) -> Video:
         DataError: if it has no frame, or a frame has no annotation.
     """
     images, notes = folder / "Data/VID" / name, folder / "Annotations/VID" / name
-    frames = list_frames(images)
-    there = {p.stem: p for p in notes.glob("*.xml")} if notes.is_dir() else {}
-    missing = [frame.stem for frame in frames if frame.stem not in there]
+    frames, annotations = list_frames(images), list_masks(notes, ending=".xml")
+    names = frame_names(frames)
+    missing = sorted(set(names) - set(annotations))
     if missing:
         raise DataError(
             f"{notes / missing[0]}.xml is missing, but its frame is there: extract the annotations again"
         )
-    annotations = {frame.stem: there[frame.stem] for frame in frames}
-    first = frames[0].stem
-    starts = FirstMask(annotations[first], first, binary=False)
+    starts = FirstMask(annotations[names[0]], names[0], binary=False)
     return Video(name, frames, annotations, starts)
 
 
 def _has_frames(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGES for p in folder.iterdir())
+    return bool(file_names(folder, IMAGES))

@@ -6,9 +6,10 @@ only has the validation half of DAVIS can use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 from vosrepro.datasets import alibaba, davis, imagenet, imagenet_vid, static, youtube
@@ -17,6 +18,7 @@ from vosrepro.datasets.video import IMAGES, list_frames, list_masks, list_videos
 from vosrepro.errors import DataError
 from vosrepro.params import DataParams
 
+Pair = tuple[Path, Path | None]  # an image with its mask, where it should have one
 _SHOWN = 5
 #: Videos of the validation set -> the year's data set. Source: youtube-vos.org.
 _VALID_VIDEOS = {474: "ytvos", 507: "ytvos19"}
@@ -24,7 +26,7 @@ _VALID_VIDEOS = {474: "ytvos", 507: "ytvos19"}
 
 @dataclass
 class Inventory:
-    """The files of a part.
+    """Some files of a part, those of one video for instance: a part may have millions.
 
     Attributes:
         folder: the data set's folder.
@@ -39,7 +41,7 @@ class Inventory:
     folder: Path
     binary: bool = False
     videos: int = 0
-    pairs: list[tuple[Path, Path | None]] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
     first_masks: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)
@@ -52,16 +54,16 @@ class Inventory:
         )
 
 
-def take_inventory(part: str, data: DataParams) -> Inventory:
-    """The files of a part (a key of `PARTS`).
+def take_inventory(part: str, data: DataParams) -> Iterator[Inventory]:
+    """The files of a part (a key of `PARTS`), each once, video by video.
 
     Raises:
         DataError: if its folder or its list is missing.
     """
-    found = PARTS[part](data)
+    yield from PARTS[part](data)
     lists = [kept_list(name, data) for name in (part, f"{part}-all") if name in data.lists]
-    found.others += lists  # training depends on them
-    return found
+    if lists:  # training depends on them
+        yield Inventory(Path(data.root), others=lists)
 
 
 def defect_list(defects: Iterable[str]) -> str:
@@ -71,30 +73,33 @@ def defect_list(defects: Iterable[str]) -> str:
     return "; ".join(every[:_SHOWN]) + more
 
 
-def _davis(data: DataParams, *, dataset: str, split: str) -> Inventory:
+def _davis(data: DataParams, *, dataset: str, split: str) -> Iterator[Inventory]:
     folder = set_folder(dataset, data)
     listed = davis.list_file(dataset, split, data)
-    found = Inventory(folder, binary=dataset == "davis2016", others=[listed])
     for name in davis.sequences(dataset, split, data):
+        found = Inventory(folder, binary=dataset == "davis2016")
         images = folder / "JPEGImages" / davis.RESOLUTION / name
         masks = folder / "Annotations" / davis.RESOLUTION / name
         only_first = dataset == "davis2017-testdev"
         first = _video(found, images, masks, needed="first" if only_first else "all")
         if first is not None and split != "train":
             found.first_masks.append(first)
+        yield found
+    found = Inventory(folder, others=[listed])
     if dataset == "davis2016" and listed.parent.name == davis.RESOLUTION:
         for path in (p for line in read_list(listed) for p in line.split() if "/" in p):
             file = folder / path.strip("/")
             if not file.is_file() and file.parent.is_dir():
                 found.defects.append(f"{file} is missing, but {listed} names it")
-    return found
+    yield found
 
 
-def _ali21(data: DataParams) -> Inventory:
+def _ali21(data: DataParams) -> Iterator[Inventory]:
     folder = set_folder("ali21", data)
     listed = alibaba.list_file("test", data)
-    found = Inventory(folder, others=[listed])
+    yield Inventory(folder, others=[listed])
     for name in read_list(listed):
+        found = Inventory(folder)
         images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
         if list_masks(masks):
             first = _video(found, images, masks, needed="first")
@@ -102,46 +107,44 @@ def _ali21(data: DataParams) -> Inventory:
         else:  # a detector finds the first objects
             found.pairs += [(path, None) for path in list_frames(images)]
             found.videos += 1
-    return found
+        yield found
 
 
-def _bl30k(data: DataParams) -> Inventory:
+def _bl30k(data: DataParams) -> Iterator[Inventory]:
     folder = set_folder("bl30k", data)
-    found = Inventory(folder)
     for name in list_videos(folder / "JPEGImages"):
+        found = Inventory(folder)
         _video(found, folder / "JPEGImages" / name, folder / "Annotations" / name, needed="all")
-    return found
+        yield found
 
 
-def _youtube_train(data: DataParams, *, only_jjval: bool) -> Inventory:
+def _youtube_train(data: DataParams, *, only_jjval: bool) -> Iterator[Inventory]:
     folder, root = youtube.train_folder(data), set_folder("ytvos", data)
     if only_jjval:
         folder = root / "train"  # scored at its own size
     meta = root / "train" / "meta.json"
-    found = Inventory(root, others=[meta])
     videos = youtube.read_meta(meta)
     listed = youtube.jjval_list(data)
-    if only_jjval or listed.is_file():
-        found.others.append(listed)
+    yield Inventory(root, others=[meta, listed] if only_jjval or listed.is_file() else [meta])
     names = read_list(listed) if only_jjval else list_videos(folder / "JPEGImages")
     for name in names:
+        found = Inventory(root)
         images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
         _video(found, images, masks, needed="some")
         if name not in videos:
             found.defects.append(f"{meta} does not know the video {name}")
-            continue
-        for label, facts in videos[name]["objects"].items():
+        for label, facts in videos.get(name, {"objects": {}})["objects"].items():
             absent = [f for f in facts["frames"] if not (masks / f"{f}.png").is_file()]
             if absent:
                 found.defects.append(
                     f"{masks / absent[0]}.png is missing, but {meta} says that it shows object {label}"
                 )
-    return found
+        yield found
 
 
 def _youtube_run(
     data: DataParams, *, split: str, frame_source: str, dataset: str = "ytvos"
-) -> Inventory:
+) -> Iterator[Inventory]:
     """What a run on "valid" or "jjval" reads: frames, and masks where objects begin."""
     root = set_folder(dataset, data)
     archive = root / ("train" if split == "jjval" else "valid")
@@ -152,7 +155,8 @@ def _youtube_run(
         videos = youtube.benchmark(split, frame_source, data, dataset=dataset)
     except DataError as error:
         found.defects.append(str(error))
-        return found
+        yield found
+        return
     year = _VALID_VIDEOS.get(len(videos)) if split == "valid" else None
     if year is not None and year != dataset:
         years = {"ytvos": "2018", "ytvos19": "2019"}
@@ -160,58 +164,61 @@ def _youtube_run(
             f"{archive} holds {len(videos)} videos as YouTube-VOS {years[year]} does, but {years[dataset]} "
             f"is meant: extract valid.zip of {years[dataset]} there"
         )
+    yield found
     for video in videos:
         starts = set(video.starts.values())
         given = {f: video.annotations[f] for f in starts}
-        found.pairs += [(path, given.get(path.stem)) for path in video.frames]
-        found.first_masks += given.values()
-        found.videos += 1
-    return found
+        pairs = [(path, given.get(path.stem)) for path in video.frames]
+        yield Inventory(root, videos=1, pairs=pairs, first_masks=list(given.values()))
 
 
-def _static(data: DataParams) -> Inventory:
+def _static(data: DataParams) -> Iterator[Inventory]:
     folder = set_folder("static", data)
     images = {image.name: image for image in static.images(data)}
-    found = Inventory(folder, videos=len(images))
-    found.pairs = [(image.image, image.mask) for image in images.values()]
-    return found
+    pairs: list[Pair] = [(image.image, image.mask) for image in images.values()]
+    yield Inventory(folder, videos=len(images), pairs=pairs)
 
 
-def _imagenet(data: DataParams, *, only_validation: bool) -> Inventory:
+def _imagenet(data: DataParams, *, only_validation: bool) -> Iterator[Inventory]:
     """Both halves, or one and its labels; archives that are read in place count as one file each."""
     images = imagenet.validation_images(data)
     labels: list[Path] = imagenet.label_files(data)
     if not only_validation:
         images, labels = [*imagenet.training_images(data), *images], []
-    found = Inventory(set_folder("imagenet", data), videos=len(images))
-    found.pairs = [(image.path, None) for image in images if image.place is None]
-    found.others = sorted({*labels, *(i.path for i in images if i.place is not None)})
-    return found
+    folder = set_folder("imagenet", data)
+    packed = [image for image in images if image.place is not None]
+    others = sorted({*labels, *(image.path for image in packed)})
+    yield Inventory(folder, videos=len(packed), others=others)
+    single = (image for image in images if image.place is None)
+    for _, group in groupby(single, key=lambda image: image.path.parent):
+        pairs: list[Pair] = [(image.path, None) for image in group]
+        yield Inventory(folder, videos=len(pairs), pairs=pairs)
 
 
-def _imagenet_vid(data: DataParams) -> Inventory:
+def _imagenet_vid(data: DataParams) -> Iterator[Inventory]:
     """The training half, and the validation half if it is there; the official lists tell what is missing."""
     folder = set_folder("imagenet-vid", data)
-    found = Inventory(folder, others=sorted((folder / "ImageSets/VID").glob("*.txt")))
+    yield Inventory(folder, others=sorted((folder / "ImageSets/VID").glob("*.txt")))
     for half in imagenet_vid.HALVES:
         if half == "val" and not (folder / "Data/VID/val").is_dir():
             continue
-        present = list(imagenet_vid.snippets(folder, half))
-        for name in present:
+        present = set()
+        for name in imagenet_vid.snippets(folder, half):
+            present.add(name)
             try:
                 video = imagenet_vid.open_snippet(folder, name)
             except DataError as error:
-                found.defects.append(str(error))
+                yield Inventory(folder, defects=[str(error)])
                 continue
-            found.videos += 1
-            found.pairs += [(path, video.annotations[path.stem]) for path in video.frames]
-        absent = sorted(imagenet_vid.listed_snippets(folder, half) - set(present))
+            pairs: list[Pair] = [(path, video.annotations[path.stem]) for path in video.frames]
+            yield Inventory(folder, videos=1, pairs=pairs)
+        absent = sorted(imagenet_vid.listed_snippets(folder, half) - present)
         if absent:
-            found.defects.append(
+            missing = (
                 f"{folder / 'Data/VID' / absent[0]} is missing, but the lists in ImageSets/VID name it "
                 f"({len(absent)} such snippets)"
             )
-    return found
+            yield Inventory(folder, defects=[missing])
 
 
 def _video(found: Inventory, images: Path, masks: Path, *, needed: str) -> Path | None:
@@ -253,7 +260,7 @@ def _sorted_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 
 
 #: Part -> how to list it.
-PARTS: dict[str, Callable[[DataParams], Inventory]] = {
+PARTS: dict[str, Callable[[DataParams], Iterator[Inventory]]] = {
     "davis16-train": partial(_davis, dataset="davis2016", split="train"),
     "davis16-val": partial(_davis, dataset="davis2016", split="val"),
     "davis17-train": partial(_davis, dataset="davis2017", split="train"),

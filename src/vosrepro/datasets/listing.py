@@ -37,14 +37,29 @@ class Listing:
     rows: dict[tuple[str, str], FolderFacts] = field(default_factory=dict)
 
     def add(self, part: str, lines: Iterable[Line], *, digest_of: str) -> None:
-        """Add the files of a part."""
+        """Add files of a part; those of a folder may come in pieces."""
         folders: dict[str, list[Line]] = defaultdict(list)
         for line in lines:
             folders[line[0].rpartition("/")[0] or "."].append(line)
         for folder, found in folders.items():
             size = sum(line[1] for line in found)
             facts = FolderFacts(len(found), size, value_digest(sorted(found)), digest_of)
+            before = self.rows.get((part, folder))
+            if before is not None:
+                digest = value_digest([before.digest, facts.digest])
+                files, size = before.files + facts.files, before.bytes + facts.bytes
+                facts = FolderFacts(files, size, digest, digest_of)
             self.rows[part, folder] = facts
+
+    def update(self, other: Listing) -> None:
+        """Add all folders of another listing."""
+        self.rows |= other.rows
+
+    def digest(self) -> str:
+        """One digest over all folders in the order of their names."""
+        return value_digest(
+            [[*key, *asdict(facts).values()] for key, facts in sorted(self.rows.items())]
+        )
 
     def write(self, path: Path) -> None:
         """Write the listing as CSV, sorted; equal data give equal bytes."""

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.artifacts import value_digest
-from vosrepro.datasets.boxes import read_boxes
+from vosrepro.datasets.checking import check_part
 from vosrepro.datasets.folders import SOURCES, set_folder
-from vosrepro.datasets.image_files import Defect, image_size
-from vosrepro.datasets.inventory import PARTS, Inventory, defect_list, take_inventory
-from vosrepro.datasets.listing import Line, Listing
-from vosrepro.datasets.video import object_labels
+from vosrepro.datasets.inventory import PARTS, defect_list
+from vosrepro.datasets.listing import Listing
 from vosrepro.errors import DataError
-from vosrepro.labels import read_labels
 from vosrepro.params import BenchmarkParams, DataParams, pick
 
 if TYPE_CHECKING:
     from vosrepro.plan import Plan
 
-#: Parts up to this size are read whole; of larger ones sizes are noted and some files are read.
-READ_WHOLE_BYTES = 512 * 2**20
 _FAMILIES = {
     "davis2016": ("davis16-train", "davis16-val"),
     "davis2017": ("davis17-train", "davis17-val"),
@@ -38,7 +30,6 @@ OFFICIAL_VIDEOS = {
     "ytvos-valid": 474, "ytvos-valid-all": 474, "ytvos19-valid": 507, "ytvos19-valid-all": 507,
     "imagenet": 1_281_167 + 50_000, "imagenet-val": 50_000, "imagenet-vid": 4417,
 }  # fmt: skip
-_SAMPLES = 200  # image and mask pairs that are read of a part too large to be read whole
 
 
 def verify(
@@ -52,7 +43,7 @@ def verify(
 
     Every file must be there and not empty; files that are read must be complete images (checksums of
     PNGs, headers and end of JPEGs), a mask must have its frame's size, and the first mask of a benchmark
-    video must show an object. A part larger than `READ_WHOLE_BYTES` is read in samples, unless `full`.
+    video must show an object. A part larger than `checking.READ_WHOLE_BYTES` is read in samples, unless `full`.
 
     Args:
         data: where the sets lie.
@@ -62,9 +53,10 @@ def verify(
 
     Returns:
         {"root", "generated", "files", "bytes", "digest", "parts": {part: {"folder", "videos", "frames",
-        "masks", "files", "bytes", "digest", "digest_of", and where known "official_videos"}}}. A part's digest is over its sorted (path,
-        size, SHA-256) if "digest_of" is "content", over (path, size) if it is "sizes"; paths are
-        relative to the set's folder, so moving data changes nothing.
+        "masks", "files", "bytes", "digest", "digest_of", and where known "official_videos"}}}. A part's
+        digest is over its folders, a folder's over its sorted (path, size, SHA-256) if "digest_of" is
+        "content", over (path, size) if it is "sizes"; paths are relative to the set's folder, so moving
+        data changes nothing.
 
     Raises:
         ConfigError: if a name is unknown.
@@ -75,19 +67,17 @@ def verify(
     defects: list[str] = []
     wrong_files = False
     for part in parts:
+        folders = Listing() if listing is None else listing
         try:
-            inventory = take_inventory(part, data)
+            facts, wrong = check_part(part, data, folders, full=full)
         except DataError as error:
             defects.append(str(error))
             continue
-        facts, wrong, lines = _check(inventory, full=full)
         defects += wrong
         wrong_files |= bool(wrong)
         if not data.generated and part in OFFICIAL_VIDEOS:
             facts["official_videos"] = OFFICIAL_VIDEOS[part]
         described[part] = facts
-        if listing is not None:
-            listing.add(part, lines, digest_of=facts["digest_of"])
     if defects:
         raise DataError(
             defect_list(dict.fromkeys(defects)) + (_advice(data) if wrong_files else "")
@@ -172,101 +162,3 @@ def _present(data: DataParams) -> list[str]:
             "data.sets of the study"
         )
     return found
-
-
-@dataclass
-class _Reading:
-    """The state of one check: sizes and hashes of what was read, and what is wrong."""
-
-    defects: list[str] = field(default_factory=list)
-    hashes: dict[Path, str] = field(default_factory=dict)
-    sizes: dict[Path, tuple[int, int]] = field(default_factory=dict)  # width, height
-
-    def read(self, path: Path) -> None:
-        try:
-            data = path.read_bytes()
-            self.hashes[path] = hashlib.sha256(data).hexdigest()
-            if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-                self.sizes[path] = image_size(data)
-            elif path.suffix.lower() == ".xml":
-                height, width = read_boxes(path).size
-                self.sizes[path] = (width, height)
-        except DataError as error:
-            self.defects.append(str(error))
-        except OSError as error:
-            self.defects.append(f"{path} cannot be read ({error.strerror or error})")
-        except Defect as error:
-            self.defects.append(f"{path} {error}")
-
-
-def _check(inventory: Inventory, *, full: bool) -> tuple[dict[str, Any], list[str], list[Line]]:
-    files = inventory.files()
-    reading = _Reading(defects=list(inventory.defects))
-    lengths: dict[Path, int] = {}
-    for path in files:
-        try:
-            lengths[path] = path.stat().st_size
-        except OSError:
-            reading.defects.append(f"{path} is missing")
-            continue
-        if lengths[path] == 0:
-            reading.defects.append(f"{path} is empty")
-    total = sum(lengths.values())
-    whole = full or total <= READ_WHOLE_BYTES
-    pairs = inventory.pairs
-    if not whole:
-        pairs = pairs[:: max(1, len(pairs) // _SAMPLES)]
-    wanted = files if whole else [p for pair in pairs for p in pair if p is not None]
-    for path in wanted:
-        if lengths.get(path):
-            reading.read(path)
-    _compare_sizes(reading, pairs)
-    for path in inventory.first_masks:
-        if lengths.get(path) and (path in reading.sizes or not whole):
-            _look_for_objects(reading, path, binary=inventory.binary)
-    lines: list[Line] = [
-        (
-            _name_in(inventory.folder, p),
-            lengths[p],
-            reading.hashes.get(p) if whole else None,
-        )
-        for p in files
-        if p in lengths
-    ]
-    facts = {
-        "folder": str(inventory.folder),
-        "videos": inventory.videos,
-        "frames": len(inventory.pairs),
-        "masks": sum(1 for _, mask in inventory.pairs if mask is not None),
-        "files": len(files),
-        "bytes": total,
-        "digest": value_digest(lines),
-        "digest_of": "content" if whole else "sizes",
-    }
-    return facts, reading.defects, lines
-
-
-def _name_in(folder: Path, path: Path) -> str:
-    """Path below the set's folder; a list of videos may lie elsewhere and has its name alone."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
-
-
-def _compare_sizes(reading: _Reading, pairs: Sequence[tuple[Path, Path | None]]) -> None:
-    for image, mask in pairs:
-        if mask is None or image not in reading.sizes or mask not in reading.sizes:
-            continue
-        ours, its = reading.sizes[mask], reading.sizes[image]
-        if ours != its:
-            reading.defects.append(
-                f"{mask} is {ours[0]}x{ours[1]} pixels but its frame {image} is {its[0]}x{its[1]}"
-            )
-
-
-def _look_for_objects(reading: _Reading, path: Path, *, binary: bool) -> None:
-    try:
-        labels = read_labels(path)
-    except DataError as error:
-        reading.defects.append(str(error))
-        return
-    if not object_labels(labels, binary=binary).any():
-        reading.defects.append(f"{path} has no object pixel, so there is nothing to track")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vosrepro.datasets.boxes import box_labels
+from vosrepro.datasets.files import FilesByStem, FolderFiles, file_names
 from vosrepro.datasets.image_files import Defect, image_size
 from vosrepro.errors import DataError
 from vosrepro.labels import VOID, read_labels
@@ -34,7 +35,7 @@ class Video:
     """
 
     name: str
-    frames: tuple[Path, ...]
+    frames: Sequence[Path]
     annotations: Mapping[str, Path]
     starts: Mapping[int, str]
     binary: bool = False
@@ -180,23 +181,21 @@ def require_objects(video: Video) -> Video:
     return video
 
 
-def list_frames(folder: Path) -> tuple[Path, ...]:
+def list_frames(folder: Path) -> FolderFiles:
     """JPEGs of a folder, sorted by name.
 
     Raises:
         DataError: if the folder is missing or has none.
     """
-    found = tuple(sorted(p for p in _children(folder) if p.suffix.lower() in IMAGES))
-    if not found:
+    names = file_names(folder, IMAGES)
+    if not names:
         raise DataError(f"{folder} has no JPEG: extract the images of {folder.name} again")
-    return found
+    return FolderFiles(folder, names)
 
 
-def list_masks(folder: Path) -> dict[str, Path]:
-    """Frame name -> PNG, sorted by name; empty if the folder is missing."""
-    if not folder.is_dir():
-        return {}
-    return {p.stem: p for p in sorted(_children(folder)) if p.suffix.lower() == ".png"}
+def list_masks(folder: Path, *, ending: str = ".png") -> FilesByStem:
+    """Frame name -> mask (or file with another ending), sorted by name; empty if the folder is missing."""
+    return FilesByStem(folder, file_names(folder, (ending,)) if folder.is_dir() else ())
 
 
 def list_videos(folder: Path) -> list[str]:

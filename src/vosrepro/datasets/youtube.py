@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from vosrepro.datasets.files import frame_names
 from vosrepro.datasets.folders import set_folder
 from vosrepro.datasets.video import (
     Truth,
@@ -196,7 +197,7 @@ def _check(video: Video, annotations: Path) -> None:
         raise DataError(
             f"{annotations} gives no object, so there is nothing to track in {video.name}"
         )
-    frames = {path.stem for path in video.frames}
+    frames = set(frame_names(video.frames))
     for label, frame in video.starts.items():
         if frame not in frames:
             raise DataError(

@@ -55,6 +55,7 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
         DataError: if nothing is left.
     """
     from vosrepro.datasets import imagenet, static_images, training_videos
+    from vosrepro.datasets.files import frame_names
 
     items: list[Item] = []
     for source in params.data:
@@ -65,7 +66,10 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
         else:
             exclude = study.selection.sequences
             videos = training_videos(source.set, study.data, exclude=exclude)
-            found = [v for v in videos if len(labeled_frames(v)) >= min(3, params.clips.frames)]
+            least = min(3, params.clips.frames)
+            found = [
+                v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least
+            ]
             if params.clips.kind == "static":
                 found = _single_frames(found)
             elif params.clips.pick == "visible-first":
@@ -98,7 +102,8 @@ def _single_frames(videos: Sequence[Any]) -> list[Any]:
 
 def labeled_frames(video: Any) -> list[Path]:
     """Frames that have an annotation, in temporal order."""
-    return [frame for frame in video.frames if frame.stem in video.annotations]
+    labeled = set(video.annotations)
+    return [frame for frame in video.frames if frame.stem in labeled]
 
 
 def read_soft_mask(path: Path) -> np.ndarray:
