@@ -73,6 +73,7 @@ def test_the_wanted_machine_then_an_estimate_then_another_machine(plan):
     assert time(machine="H200", tflops=50.0).seconds == samples / 100
     estimate = time(tflops=50.0)
     assert estimate.basis == "estimate at 50 TFLOP/s per device, not measured"
+    assert "--sustained" in _job(plan, name, work=work).time.basis
     assert estimate.devices == 2  # of one training, though there are four
     assert estimate.seconds == pytest.approx(samples * 1000 / 50_000 / 2)
     assert time(machine="A100", tflops=50.0).basis.startswith("estimate at")
@@ -147,6 +148,10 @@ def test_the_command_says_what_was_not_measured_and_takes_a_part(in_root, tmp_pa
     assert "estimate at" not in shown
     assert "frames of davis17-val not known" in shown
     assert "--sustained TFLOPS estimates it" in shown
+    main(["plan", "params/studies/mini.yaml", "--method", "copy", "--frames", "davis16-val=9/3/3"])
+    assert "davis16-val: 9 frames of 3 videos" in capsys.readouterr().out
+    main(["plan", "params/studies/mini.yaml", "--method", "copy"])
+    assert "1376" not in capsys.readouterr().out  # of the official set, not of the generated one
     main(["plan", "params/studies/released.yaml", "--method", "stm"])
     assert "weights/stm/released.pth: propagation_model.pth" in capsys.readouterr().out
 

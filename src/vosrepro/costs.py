@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MASK_BYTES = 5400
 SELECTION = "selection"
 NOT_MEASURED = "not measured, and its work not counted (vosrepro bench train, infer or work)"
+NOT_ESTIMATED = "not measured; its work is counted: --sustained TFLOPS estimates it"
 
 
 class Extent(NamedTuple):
@@ -224,7 +225,7 @@ def _inference(
     if extent is None or extent.frames is None:
         return frame, Time(None, 1, frames_unknown(benchmark))
     if init.seconds is None or frame.seconds is None:
-        return frame, Time(None, 1, NOT_MEASURED)
+        return frame, frame._replace(seconds=None)
     seconds = extent.videos * init.seconds + (extent.frames - extent.videos) * frame.seconds
     return frame, frame._replace(seconds=seconds)
 
@@ -273,7 +274,7 @@ def _unit(
     if rates:
         other = known.machine or ("the machine estimated for" if known.tflops else "")
         return _measured(rates, objects, f", not on {other}" if other else "")
-    return Time(None, devices, NOT_MEASURED)
+    return Time(None, devices, NOT_ESTIMATED if work else NOT_MEASURED)
 
 
 def _measured(rates: list[Rate], objects: float, suffix: str) -> Time:

@@ -86,8 +86,8 @@ def _extents(plan: Plan, given: list[str]) -> dict[str, Extent]:
 
     found: dict[str, Extent] = {}
     for name, params in plan.benchmarks.items():
-        stated = params.extent
-        if stated is not None:
+        stated = params.extent  # of the official set
+        if stated is not None and not plan.study.data.generated:
             found[name] = Extent(stated.videos, stated.frames, stated.objects, stated.source)
         found.update(_counted(plan, name))
     found.update(_counted(plan, SELECTION))

@@ -197,7 +197,8 @@ def _walls(jobs: Sequence[JobCost], known: Known) -> list[str]:
     total = add_up(jobs)
     devices = f"{known.gpus} device{'s' if known.gpus > 1 else ''}"
     lines = [f"disk: {total.disk_bytes / 1e9:.1f} GB of checkpoints, resume states and masks (about "
-             f"{MASK_BYTES} bytes a mask); data and caches not counted"]  # fmt: skip
+             f"{MASK_BYTES} bytes a mask of 480 x 854); data and caches not counted",
+             "hours of scoring are those of one core, which no device waits for"]  # fmt: skip
     if total.seconds == 0:
         return [*lines, "time: nothing of it is measured; --sustained TFLOPS estimates it from counted work"]  # fmt: skip
     plan = planned(jobs, known.gpus)

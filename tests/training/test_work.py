@@ -25,6 +25,15 @@ def test_a_convolution_counts_two_operations_for_each_product():
     assert gflop(lambda: layer(image).sum().backward()) == pytest.approx(3 * forward)
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_grouped_convolutions_count_their_groups_only(kind):
+    layer = kind(8, 12, 3, groups=4, padding=1)
+    image = torch.rand(2, 8, 9, 7, requires_grad=True)
+    forward = 2 * (2 * 12 * 9 * 7) * (2 * 3 * 3) / 1e9
+    assert gflop(lambda: layer(image)) == pytest.approx(forward)
+    assert gflop(lambda: layer(image).sum().backward()) == pytest.approx(3 * forward)
+
+
 def test_a_small_network_counts_the_sum_of_its_layers():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))  # fmt: skip
     first, last = 2 * 4 * 36 * 27, 2 * 4 * 36 * 5

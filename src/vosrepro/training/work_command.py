@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from vosrepro.plan import Plan
+    from vosrepro.plan import Plan, Run
 
 _SAME = ("kind", "identity", "objects")
 
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--study", required=True, help="params/studies/<study>.yaml")
     add("--method", action="append", help="only this method (may be given several times)")
+    add("--recipe", action="append", help="only frames of this recipe")
+    add("--variant", action="append", help="only frames of this variant")
     add("--only", choices=("train", "infer"), help="only stages, or only frames")
     add("--batch", type=int, default=2, help="samples of a counted step (default: %(default)s)")
     add("--frames", type=int, default=9, help="of the counted video (default: %(default)s)")
@@ -87,15 +89,26 @@ def _jobs(plan: Plan, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             seen.add((identity, 0))
             yield {**common, "method": node.method, "kind": "train", "name": node.stage, "objects": 0,
                    "identity": identity, "node": node}  # fmt: skip
-    for entry in plan.entries if args.only != "train" else ():
-        run, settings = entry.run, entry.variant_params
+    for run, variant, settings in _frames(plan) if args.only != "train" else ():
         identity = frame_identity(run.method, plan.study.size, run.model, settings)
-        for objects in args.objects if run.params.weights != "none" else ():
-            if _wanted(args, run.method) and (identity, objects) not in seen:
+        wanted = _wanted(args, run.method) and variant in (args.variant or (variant,))
+        for objects in args.objects:
+            if not wanted or run.recipe not in (args.recipe or (run.recipe,)):
+                continue
+            if (identity, objects) not in seen:
                 seen.add((identity, objects))
                 yield {**common, "method": run.method, "kind": "infer", "objects": objects,
-                       "name": f"{run.recipe}/{entry.variant}", "identity": identity,
+                       "name": f"{run.recipe}/{variant}", "identity": identity,
                        "model": run.model, "settings": settings}  # fmt: skip
+
+
+def _frames(plan: Plan) -> Iterator[tuple[Run, str, Mapping[str, Any]]]:
+    """Variants that a network runs with, the one that selects its checkpoint first."""
+    for run in plan.runs:
+        if run.params.weights != "none":
+            yield run, run.method_params.default_variant, run.default_variant_params
+            for entry in plan.entries_of(run):
+                yield run, entry.variant, entry.variant_params
 
 
 def _wanted(args: argparse.Namespace, method: str) -> bool:
