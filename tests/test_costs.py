@@ -16,12 +16,16 @@ from vosrepro.throughput import Rate, Work, frame_identity, stage_identity
 H200, OTHER = Rate(100.0, "one H200", 2), Rate(2.0, "a laptop", 0)
 
 
+@pytest.fixture(scope="module")
+def paper(root):
+    study = load_study(root / "params/studies/paper.yaml")
+    return load_plan(study, root=root / "params")
+
+
 @pytest.fixture
-def plan(in_root, tmp_path, monkeypatch):
-    study = load_study("params/studies/paper.yaml")
-    made = load_plan(study)
+def plan(paper, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # no results here
-    return made
+    return paper
 
 
 def _stage(plan, stage):
@@ -112,6 +116,10 @@ def test_inference_selection_scoring_and_masks_follow_from_frames(plan):
     assert two.infer.seconds == pytest.approx((30 * 500 + 990 * 700) / 10_000)  # two objects each
     assert two.score.seconds is None
     assert costs["full", "davis16-val"].infer.basis.endswith("as variant top50")
+    alone = {**known, "work": {key: rows[:1] for key, rows in work.items()}}
+    entries = _job(plan, "stm/s012/seed0/infer", **alone).entries
+    two = next(e for e in entries if e.entry.benchmark == "davis17-val")
+    assert two.infer.basis.endswith("not measured, for 1 object instead of 2.0")
     unknown = costs["top50", "davis17-testdev"]
     assert unknown.infer == (None, 1, "frames of davis17-testdev not known")
     assert unknown.frame.seconds == pytest.approx(0.05)

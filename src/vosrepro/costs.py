@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: by vosrepro.labels.write_labels.
 MASK_BYTES = 5400
 SELECTION = "selection"
+_ALIKE_OBJECTS = 0.25
 NOT_MEASURED = "not measured, and its work not counted (vosrepro bench train, infer or work)"
 NOT_ESTIMATED = "not measured; its work is counted: --sustained TFLOPS estimates it"
 
@@ -268,8 +269,10 @@ def _unit(
             return _measured(wanted, objects, "")
     work = known.work.get((kind, identity))
     if known.tflops is not None and work:
-        seconds = at_objects([(w.objects, w.gflop) for w in work], objects) / 1000 / known.tflops
+        points = [(w.objects, w.gflop) for w in work]
+        seconds = at_objects(points, objects) / 1000 / known.tflops
         basis = f"estimate at {known.tflops:g} TFLOP/s per device, not measured"
+        basis += _for_others(points, objects)
         return Time(seconds / devices, devices, basis)
     if rates:
         other = known.machine or ("the machine estimated for" if known.tflops else "")
@@ -281,8 +284,18 @@ def _measured(rates: list[Rate], objects: float, suffix: str) -> Time:
     """Of the machine that comes first."""
     first = rates[0]
     same = [r for r in rates if (r.machine, r.gpus) == (first.machine, first.gpus)]
-    seconds = at_objects([(r.objects, 1 / r.samples_per_second) for r in same], objects)
-    return Time(seconds, max(1, first.gpus), f"measured on {first.machine}{suffix}")
+    points = [(r.objects, 1 / r.samples_per_second) for r in same]
+    basis = f"measured on {first.machine}{suffix}{_for_others(points, objects)}"
+    return Time(at_objects(points, objects), max(1, first.gpus), basis)
+
+
+def _for_others(points: list[tuple[int, float]], objects: float) -> str:
+    """What to add where only one number of objects is known, and another is wanted."""
+    counts = {count for count, _ in points}
+    only = min(counts)
+    if len(counts) > 1 or abs(only - objects) < _ALIKE_OBJECTS:
+        return ""
+    return f", for {only} object{'s' if only > 1 else ''} instead of {objects:.1f}"
 
 
 def _times(unit: Time, count: int) -> Time:

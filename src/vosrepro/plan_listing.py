@@ -55,7 +55,7 @@ def listing(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
     lines += ["", f"runs ({len(plan.runs)}):", *_runs(plan, jobs, marks)]
     entries = [entry for job in jobs if job.kind == "infer" for entry in job.entries]
     lines += ["", f"entries ({len(entries)}):", *_entries(entries, marks)]
-    lines += ["", "times:", *marks.lines()]
+    lines += ["", "times (a plus: more, which is not known):", *marks.lines()]
     if any(job.first_visit_gflop for job in jobs):
         lines.append(
             "  +N GFLOP/sample: where a stage's cache holds nothing of a sample yet; not in the times"
@@ -130,9 +130,8 @@ def _runs(plan: Plan, jobs: Sequence[JobCost], marks: _Marks) -> list[str]:
         found = [table.get(f"{run.key}/{kind}") for kind in ("select", "infer", "score")]
         total = add_up(job for job in found if job is not None)
         cells = ["-" if job is None else _least(job, marks) for job in found]
-        some = any(job is not None and job.time.seconds is not None for job in found)
-        rows.append((run.key, *cells, _hours(total.device_hours if some else None),
-                     _size(total.disk_bytes)))  # fmt: skip
+        device = [job for job in found[:2] if job is not None]
+        rows.append((run.key, *cells, _hours_of(device), _size(total.disk_bytes)))
     return _table(rows, left=(0,))
 
 
@@ -186,11 +185,10 @@ def _hours_of(jobs: Sequence[JobCost]) -> str:
     """Device hours; scoring needs no device and counts as hours of a core."""
     if not any(job.time.seconds is not None for job in jobs):
         return "-" if not jobs else "?"
-    hours = sum((job.time.seconds or 0.0) * max(1, job.time.devices) / _HOUR for job in jobs if job.kind == "score")  # fmt: skip
-    total = sum(job.device_hours or 0.0 for job in jobs if job.kind != "score")
-    only_scores = all(job.kind == "score" for job in jobs)
-    shown = hours if only_scores else total
-    return f"{shown:.1f}" + ("" if all(job.complete for job in jobs) else "+")
+    hours = add_up(jobs).device_hours
+    if all(job.kind == "score" for job in jobs):
+        hours = add_up(jobs).seconds / _HOUR
+    return f"{hours:.1f}" + ("" if all(job.complete for job in jobs) else "+")
 
 
 def _walls(jobs: Sequence[JobCost], known: Known) -> list[str]:
