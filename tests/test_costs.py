@@ -8,10 +8,11 @@ import pytest
 
 from vosrepro.artifacts import write_json
 from vosrepro.cli import main
-from vosrepro.costs import MASK_BYTES, Extent, Known, job_costs, training_bytes
+from vosrepro.costs import MASK_BYTES, job_costs, training_bytes
 from vosrepro.params import OptimizerParams, load_study
 from vosrepro.plan import load_plan
 from vosrepro.throughput import Rate, Work, frame_identity, stage_identity
+from vosrepro.times import Extent, Known
 
 H200, OTHER = Rate(100.0, "one H200", 2), Rate(2.0, "a laptop", 0)
 

@@ -7,13 +7,13 @@ another machine. A job without any has no time, and says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from vosrepro.artifacts import read_json
 from vosrepro.errors import DataError
-from vosrepro.throughput import Rate, Work, at_objects, frame_identity, machine_name, stage_identity
+from vosrepro.throughput import Rate, at_objects, frame_identity, machine_name, stage_identity
+from vosrepro.times import NOT_MEASURED, Extent, Known, Time, times, total, unit_time
 
 if TYPE_CHECKING:
     from vosrepro.params import StageParams
@@ -23,49 +23,6 @@ if TYPE_CHECKING:
 #: by vosrepro.labels.write_labels.
 MASK_BYTES = 5400
 SELECTION = "selection"
-_ALIKE_OBJECTS = 0.25
-NOT_MEASURED = "not measured, and its work not counted (vosrepro bench train, infer or work)"
-NOT_ESTIMATED = "not measured; its work is counted: --sustained TFLOPS estimates it"
-
-
-class Extent(NamedTuple):
-    """How much there is of a benchmark; `source` says who counted it, and `objects` are those of all videos."""
-
-    videos: int
-    frames: int | None
-    objects: int
-    source: str
-
-
-class Time(NamedTuple):
-    """Seconds of something on `devices` devices (0: it needs none); None with a reason in `basis`."""
-
-    seconds: float | None
-    devices: int
-    basis: str
-
-
-@dataclass(frozen=True)
-class Known:
-    """All that times and sizes follow from.
-
-    Attributes:
-        rates: see `vosrepro.throughput.Rates.find`.
-        work: see `vosrepro.throughput.load_work`.
-        extents: benchmark, or SELECTION, -> how much there is.
-        weight_bytes: digest of a stage -> bytes of its network's weights.
-        machine: rates of machines whose name contains this come first.
-        tflops: what one device sustains, if estimates are wanted.
-        gpus: devices at hand.
-    """
-
-    rates: Mapping[tuple[str, str], list[Rate]] = field(default_factory=dict)
-    work: Mapping[tuple[str, str], list[Work]] = field(default_factory=dict)
-    extents: Mapping[str, Extent] = field(default_factory=dict)
-    weight_bytes: Mapping[str, int] = field(default_factory=dict)
-    machine: str | None = None
-    tflops: float | None = None
-    gpus: int = 1
 
 
 @dataclass(frozen=True)
@@ -123,13 +80,13 @@ def job_costs(plan: Plan, known: Known) -> tuple[JobCost, ...]:
         if run.params.weights != "none":
             jobs.append(_selection(plan, run, known, before))
             before = (f"{name}/select",)
-        infer = _sum([e.infer for e in entries])
+        infer = total([e.infer for e in entries])
         disk = [e.disk_bytes for e in entries if e.disk_bytes is not None]
         complete = all(e.infer.seconds is not None for e in entries)
         jobs.append(JobCost("infer", f"{name}/infer", run.method, before, infer, complete,
                             sum(disk) if disk else None, run=run, entries=entries))  # fmt: skip
         scored = [e.score for e in entries if e.entry.benchmark_params.scoring is not None]
-        time = _sum(scored) if scored else Time(0.0, 0, "scored by servers only")
+        time = total(scored) if scored else Time(0.0, 0, "scored by servers only")
         complete = all(score.seconds is not None for score in scored)
         jobs.append(JobCost("score", f"{name}/score", run.method, (f"{name}/infer",), time, complete, 0,
                             run=run, entries=entries))  # fmt: skip
@@ -160,13 +117,15 @@ def _training(plan: Plan, node: StageNode, known: Known) -> JobCost:
     identity = stage_identity(node.method, node.model, node.params)
     devices = min(known.gpus, plan.study.gpus_per_training)
     recorded = _recorded(node)
-    unit = _unit(known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else [])
+    unit = unit_time(
+        known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else []
+    )
     samples = node.params.steps * node.params.batch_size
     weights = known.weight_bytes.get(node.digest)
     work, first = (known.work.get((kind, identity)) for kind in ("train", "first-visit"))
     return JobCost(
         "train", _name(node), node.method, (_name(node.parent),) if node.parent else (),
-        _times(unit, samples), unit.seconds is not None,
+        times(unit, samples), unit.seconds is not None,
         None if weights is None else training_bytes(node.params, weights)[0],
         node=node, gflop=work[0].gflop if work else None,
         first_visit_gflop=first[0].gflop if first else 0.0,
@@ -180,7 +139,7 @@ def _selection(plan: Plan, run: Run, known: Known, before: tuple[str, ...]) -> J
     if count > 1:
         identities = [(frame_identity(run.method, plan.study.size, run.model, settings), variant)]
         _, one = _inference(known, identities, known.extents.get(SELECTION), SELECTION)
-        time = _times(one, count)
+        time = times(one, count)
     else:
         time = Time(0.0, 0, "only one set of weights: nothing to choose")
     node = run.stages[-1] if run.stages else None
@@ -217,8 +176,8 @@ def _inference(
     objects = extent.objects / extent.videos if extent else 1.0
     frame, init = Time(None, 1, NOT_MEASURED), Time(None, 1, NOT_MEASURED)
     for place, (identity, variant) in enumerate(identities):
-        init = _unit(known, "init", identity, objects, 1)
-        frame = _unit(known, "infer", identity, objects, 1)
+        init = unit_time(known, "init", identity, objects, 1)
+        frame = unit_time(known, "infer", identity, objects, 1)
         if init.seconds is not None and frame.seconds is not None:
             if place:
                 frame = frame._replace(basis=f"{frame.basis}, as variant {variant}")
@@ -247,68 +206,6 @@ def _scoring(known: Known, protocol: str | None, extent: Extent | None, benchmar
 def frames_unknown(benchmark: str) -> str:
     """Why something has no time."""
     return f"frames of {benchmark} not known"
-
-
-# ------------------------------------------------------------------------------------------- times
-
-
-def _unit(
-    known: Known,
-    kind: str,
-    identity: str,
-    objects: float,
-    devices: int,
-    *,
-    recorded: list[Rate] | None = None,
-) -> Time:
-    """Seconds of one sample or frame."""
-    rates = [*(recorded or []), *known.rates.get((kind, identity), [])]
-    if known.machine is not None:
-        wanted = [rate for rate in rates if known.machine in rate.machine]
-        if wanted:
-            return _measured(wanted, objects, "")
-    work = known.work.get((kind, identity))
-    if known.tflops is not None and work:
-        points = [(w.objects, w.gflop) for w in work]
-        seconds = at_objects(points, objects) / 1000 / known.tflops
-        basis = f"estimate at {known.tflops:g} TFLOP/s per device, not measured"
-        basis += _for_others(points, objects)
-        return Time(seconds / devices, devices, basis)
-    if rates:
-        other = known.machine or ("the machine estimated for" if known.tflops else "")
-        return _measured(rates, objects, f", not on {other}" if other else "")
-    return Time(None, devices, NOT_ESTIMATED if work else NOT_MEASURED)
-
-
-def _measured(rates: list[Rate], objects: float, suffix: str) -> Time:
-    """Of the machine that comes first."""
-    first = rates[0]
-    same = [r for r in rates if (r.machine, r.gpus) == (first.machine, first.gpus)]
-    points = [(r.objects, 1 / r.samples_per_second) for r in same]
-    basis = f"measured on {first.machine}{suffix}{_for_others(points, objects)}"
-    return Time(at_objects(points, objects), max(1, first.gpus), basis)
-
-
-def _for_others(points: list[tuple[int, float]], objects: float) -> str:
-    """What to add where only one number of objects is known, and another is wanted."""
-    counts = {count for count, _ in points}
-    only = min(counts)
-    if len(counts) > 1 or abs(only - objects) < _ALIKE_OBJECTS:
-        return ""
-    return f", for {only} object{'s' if only > 1 else ''} instead of {objects:.1f}"
-
-
-def _times(unit: Time, count: int) -> Time:
-    return unit._replace(seconds=None if unit.seconds is None else unit.seconds * count)
-
-
-def _sum(times: list[Time]) -> Time:
-    """All that is known; the basis of the first that is."""
-    parts = [time for time in times if time.seconds is not None]
-    if not parts:
-        return times[0]
-    main = max(parts, key=lambda time: time.seconds or 0.0)
-    return Time(sum(time.seconds or 0.0 for time in parts), main.devices, main.basis)
 
 
 def _recorded(node: StageNode) -> Rate | None:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from vosrepro.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vosrepro.costs import Extent
     from vosrepro.plan import Plan, StageNode
+    from vosrepro.times import Extent
 
 _PARTS = ("method", "recipe", "variant", "benchmark")
 
@@ -51,11 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print jobs with their costs, imports, entries, and sums."""
-    from vosrepro.costs import Known, job_costs
+    from vosrepro.costs import job_costs
     from vosrepro.params import Only, load_study
     from vosrepro.plan import load_plan
     from vosrepro.plan_listing import as_json, listing
     from vosrepro.throughput import load_rates, load_work
+    from vosrepro.times import Known
 
     if args.sustained is not None and args.sustained <= 0:
         raise ConfigError("--sustained is a positive number of TFLOP/s per device, for instance 40")
@@ -82,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _extents(plan: Plan, given: list[str]) -> dict[str, Extent]:
     """How much there is of each benchmark and of the selection: as given, counted in the data, or as stated."""
-    from vosrepro.costs import SELECTION, Extent
+    from vosrepro.costs import SELECTION
+    from vosrepro.times import Extent
 
     found: dict[str, Extent] = {}
     for name, params in plan.benchmarks.items():
@@ -104,8 +106,9 @@ def _extents(plan: Plan, given: list[str]) -> dict[str, Extent]:
 
 def _counted(plan: Plan, name: str) -> dict[str, Extent]:
     """The size of a benchmark or of the selection, if its data are here."""
-    from vosrepro.costs import SELECTION, Extent
+    from vosrepro.costs import SELECTION
     from vosrepro.datasets.catalog import original_videos, training_videos
+    from vosrepro.times import Extent
 
     study = plan.study
     try:
@@ -123,7 +126,7 @@ def _counted(plan: Plan, name: str) -> dict[str, Extent]:
 
 
 def _given(text: str, known: dict[str, Extent]) -> tuple[str, Extent]:
-    from vosrepro.costs import Extent
+    from vosrepro.times import Extent
 
     name, _, value = text.partition("=")
     try:

@@ -10,8 +10,9 @@ from vosrepro.costs import MASK_BYTES, SELECTION
 from vosrepro.schedule import Schedule, Task, schedule
 
 if TYPE_CHECKING:
-    from vosrepro.costs import EntryCost, JobCost, Known, Time
+    from vosrepro.costs import EntryCost, JobCost
     from vosrepro.plan import Plan
+    from vosrepro.times import Known, Time
 
 _KINDS = ("train", "select", "infer", "score")
 _HOUR = 3600
