@@ -120,7 +120,7 @@ def _counted(plan: Plan, name: str) -> dict[str, Extent]:
         else:
             videos = original_videos(plan.benchmarks[name], study.data)
         frames, objects = sum(len(v.frames) for v in videos), sum(len(v.starts) for v in videos)
-    except DataError:
+    except (ConfigError, DataError):  # of sets that hold no videos, or are not here
         return {}
     return {name: Extent(len(videos), frames, objects, f"counted in {study.data.root}")}
 
