@@ -84,6 +84,10 @@ def test_the_wanted_machine_then_an_estimate_then_another_machine(plan):
     assert time(machine="A100", tflops=50.0).basis.startswith("estimate at")
     assert time(machine="A100").basis == "measured on a laptop, not on A100"
     assert time().basis == "measured on a laptop"
+    assert (
+        _job(plan, name, rates=rates, tflops=50.0).time.basis
+        == "measured on a laptop, another machine"
+    )
 
 
 def test_a_stage_trained_here_with_these_parameters_counts_first(plan):
@@ -171,6 +175,7 @@ def test_an_estimate_is_labeled_and_machine_readable(in_root, capsys):
     assert main([*part, *options]) == 0
     shown = capsys.readouterr().out
     assert "a  estimate at 40 TFLOP/s per device, not measured" in shown
+    assert "estimates take one rate for everything" in shown
     assert "longest chain: " in shown
     assert "davis17-val: 2000 frames of 30 videos, 61 objects (--frames)" in shown
     assert main([*part, *options, "--json"]) == 0

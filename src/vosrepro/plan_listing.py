@@ -57,6 +57,10 @@ def listing(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
     entries = [entry for job in jobs if job.kind == "infer" for entry in job.entries]
     lines += ["", f"entries ({len(entries)}):", *_entries(entries, marks)]
     lines += ["", "times (a plus: more, which is not known):", *marks.lines()]
+    if known.tflops is not None:
+        lines.append(
+            "  estimates take one rate for everything; frames one by one and small networks rarely sustain it"
+        )
     if any(job.first_visit_gflop for job in jobs):
         lines.append(
             "  +N GFLOP/sample: where a stage's cache holds nothing of a sample yet; not in the times"

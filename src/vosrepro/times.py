@@ -85,8 +85,8 @@ def unit_time(
         basis += _for_others(points, objects)
         return Time(seconds / devices, devices, basis)
     if rates:
-        other = known.machine or ("the machine estimated for" if known.tflops else "")
-        return _measured(rates, objects, f", not on {other}" if other else "")
+        other = f", not on {known.machine}" if known.machine else ", another machine"
+        return _measured(rates, objects, other if known.machine or known.tflops else "")
     return Time(None, devices, NOT_ESTIMATED if work else NOT_MEASURED)
 
 
