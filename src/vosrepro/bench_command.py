@@ -3,6 +3,7 @@
 vosrepro bench score   the scorer against other scorers, side by side
 vosrepro bench infer   frames per second, latency and memory of a method
 vosrepro bench train   samples per second of loader, step and both
+vosrepro bench work    floating-point operations of a study's samples and frames
 vosrepro bench pml     metric learning's search and bilateral solver beside the forms they replace
 vosrepro bench target  target models' solver and the reuse gate beside the forms they replace
 vosrepro bench parts   all parts in one correlation beside a loop over parts; classification
@@ -17,6 +18,7 @@ _MODULES = {
     "score": "vosrepro.scoring.bench",
     "infer": "vosrepro.inference.bench_command",
     "train": "vosrepro.training.bench",
+    "work": "vosrepro.training.work_command",
     "pml": "vosrepro.inference.bench_pml",
     "target": "vosrepro.inference.bench_target",
     "parts": "vosrepro.inference.bench_parts",

@@ -28,7 +28,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("data", "data", "prepare, generate and verify data sets", "datasets.command"),
-    Command("plan", "the study, step by step", "list a study's jobs and entries", "plan_command"),
+    Command("plan", "the study, step by step", "list a study's jobs and what they cost", "plan_command"),
     Command("coverage", "the study, step by step", "published systems and numbers against our studies",
             "coverage_command"),
     Command("launch", "the study, step by step", "lease devices, start one or many processes",

@@ -1,131 +1,221 @@
-"""What a study costs: training time from measured throughput, and disk from the networks' sizes.
+"""What every job of a study costs: wall time, device hours and disk.
 
-Nothing is guessed: a stage whose throughput nobody measured has no time. Figures come from the records of
-stages that this checkout has trained, then from params/throughput.csv, which names the machine.
+Times follow from measured rates, or, where a person says what a device sustains, from counted work; nothing is
+guessed. Per job, the first that is known counts: a rate of the machine that is asked for, an estimate, a rate of
+another machine. A job without any has no time, and says why.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vosrepro.artifacts import read_json
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.published import read_rows
+from vosrepro.errors import DataError
+from vosrepro.throughput import Rate, at_objects, frame_identity, machine_name, stage_identity
+from vosrepro.times import NOT_MEASURED, Extent, Known, Time, times, total, unit_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from vosrepro.params import StageParams
+    from vosrepro.plan import Entry, Plan, Run, StageNode
 
-    from vosrepro.plan import Plan, StageNode
-
-COLUMNS = ("method", "size", "stage", "machine", "gpus", "samples_per_second", "source")
-#: The resume state holds the weights and two moments of the optimizer.
-STATE_COPIES = 3
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Samples per second of one training stage on one machine; `gpus` is 0 on a CPU."""
-
-    samples_per_second: float
-    machine: str
-    gpus: int
+#: One mask of 480 x 854 as a palette PNG: the mean of 422 that PML's authors published for DAVIS 2016 val, written
+#: by vosrepro.labels.write_labels.
+MASK_BYTES = 5400
+SELECTION = "selection"
 
 
 @dataclass(frozen=True)
-class StageCost:
-    """Cost of one training job.
+class EntryCost:
+    """Segmenting and scoring one benchmark with one variant; `frame` is one of its later frames."""
 
-    Attributes:
-        seconds: wall time, or None if its throughput was not measured.
-        disk_bytes: checkpoints and resume state, or None if the network's size is not known.
-    """
-
-    node: StageNode
-    throughput: Throughput | None
-    seconds: float | None
+    entry: Entry
+    extent: Extent | None
+    frame: Time
+    infer: Time
+    score: Time
     disk_bytes: int | None
 
+
+@dataclass(frozen=True)
+class JobCost:
+    """One job of the workflow.
+
+    Attributes:
+        name: unique in the study.
+        after: names of the jobs that come before it.
+        time: of what is known of it; see `complete`.
+        complete: whether no part's time is missing.
+        disk_bytes: what it leaves; None if not known.
+        gflop: counted work of a training sample, if it was counted.
+        first_visit_gflop: what is added where the stage's cache holds nothing yet; not in its time.
+        entries: of an inference or scoring job.
+    """
+
+    kind: Literal["train", "select", "infer", "score"]
+    name: str
+    method: str
+    after: tuple[str, ...]
+    time: Time
+    complete: bool
+    disk_bytes: int | None
+    node: StageNode | None = None
+    run: Run | None = None
+    gflop: float | None = None
+    first_visit_gflop: float = 0.0
+    entries: tuple[EntryCost, ...] = ()
+
     @property
-    def gpu_hours(self) -> float | None:
-        """Wall time times devices; 0 on a CPU."""
-        if self.seconds is None or self.throughput is None:
-            return None
-        return self.seconds * self.throughput.gpus / 3600
+    def device_hours(self) -> float | None:
+        """Wall time times devices; a CPU that does a device's work counts as one."""
+        return None if self.time.seconds is None else self.time.seconds * self.time.devices / 3600
 
 
-def stage_costs(
-    plan: Plan,
-    measured: Mapping[tuple[str, str, str], Throughput],
-    weight_bytes: Mapping[str, int],
-) -> tuple[StageCost, ...]:
-    """Cost of every training job of a study.
+def job_costs(plan: Plan, known: Known) -> tuple[JobCost, ...]:
+    """Every training, selection, inference and scoring job of a study, each after those that it waits for."""
+    jobs = [_training(plan, node, known) for node in plan.stages]
+    for run in plan.runs:
+        entries = tuple(_entry(plan, entry, known) for entry in plan.entries_of(run))
+        name, before = run.key, tuple(_name(node) for node in run.stages[-1:])
+        if run.params.weights != "none":
+            jobs.append(_selection(plan, run, known, before))
+            before = (f"{name}/select",)
+        infer = total([e.infer for e in entries])
+        disk = [e.disk_bytes for e in entries if e.disk_bytes is not None]
+        complete = all(e.infer.seconds is not None for e in entries)
+        jobs.append(JobCost("infer", f"{name}/infer", run.method, before, infer, complete,
+                            sum(disk) if disk else None, run=run, entries=entries))  # fmt: skip
+        scored = [e.score for e in entries if e.entry.benchmark_params.scoring is not None]
+        time = total(scored) if scored else Time(0.0, 0, "scored by servers only")
+        complete = all(score.seconds is not None for score in scored)
+        jobs.append(JobCost("score", f"{name}/score", run.method, (f"{name}/infer",), time, complete, 0,
+                            run=run, entries=entries))  # fmt: skip
+    return tuple(jobs)
 
-    Args:
-        plan: the study.
-        measured: (method, size, stage) -> throughput, see `load_throughput`.
-        weight_bytes: digest of a stage -> bytes of its network's weights.
+
+def training_bytes(params: StageParams, weight_bytes: int, *, done: int = 0) -> tuple[int, int]:
+    """Disk of a training from step `done` on: what it leaves, and what it needs to run.
+
+    The resume state holds the weights, the optimizer's moments and the moving average; while it is written there
+    are two. Frozen weights have no moments, so this is the most.
     """
-    return tuple(_cost(node, plan.study.size, measured, weight_bytes) for node in plan.stages)
+    optimizer = params.optimizer
+    moments = 1 if optimizer.name == "sgd" else 2 + optimizer.amsgrad
+    state = (1 + moments + (params.average_decay is not None)) * weight_bytes
+    checkpoints = sum(step > done for step in params.checkpoint_steps()) * weight_bytes
+    return checkpoints + state, checkpoints + 2 * state
 
 
-def load_throughput(
-    path: Path | str = "params/throughput.csv", *, machine: str | None = None
-) -> dict[tuple[str, str, str], Throughput]:
-    """Read measured throughputs; of several machines the first row of a stage counts.
-
-    Args:
-        path: CSV with the columns of `COLUMNS`.
-        machine: only rows whose machine contains this.
-
-    Raises:
-        ConfigError: naming file and line of a malformed row.
-    """
-    path = Path(path)
-    found: dict[tuple[str, str, str], Throughput] = {}
-    for line, row in read_rows(path, COLUMNS):
-        key = (row["method"], row["size"], row["stage"])
-        try:
-            rate = Throughput(float(row["samples_per_second"]), row["machine"], int(row["gpus"]))
-            if rate.samples_per_second <= 0 or rate.gpus < 0:
-                raise ValueError("rates are positive")
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{path}, line {line}: gpus and samples_per_second must be numbers ({error})"
-            ) from error
-        if machine is None or machine in rate.machine:
-            found.setdefault(key, rate)
-    return found
+# -------------------------------------------------------------------------------------------- jobs
 
 
-def _cost(
-    node: StageNode,
-    size: str,
-    measured: Mapping[tuple[str, str, str], Throughput],
-    weight_bytes: Mapping[str, int],
-) -> StageCost:
-    rate = _recorded(node) or measured.get((node.method, size, node.stage))
-    samples = node.params.steps * node.params.batch_size
-    weights = weight_bytes.get(node.digest)
-    copies = len(node.params.checkpoint_steps()) + STATE_COPIES
-    return StageCost(
-        node,
-        rate,
-        samples / rate.samples_per_second if rate else None,
-        weights * copies if weights is not None else None,
+def _name(node: StageNode) -> str:
+    return f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}"
+
+
+def _training(plan: Plan, node: StageNode, known: Known) -> JobCost:
+    identity = stage_identity(node.method, node.model, node.params)
+    devices = min(known.gpus, plan.study.gpus_per_training)
+    recorded = _recorded(node)
+    unit = unit_time(
+        known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else []
     )
+    samples = node.params.steps * node.params.batch_size
+    weights = known.weight_bytes.get(node.digest)
+    work, first = (known.work.get((kind, identity)) for kind in ("train", "first-visit"))
+    return JobCost(
+        "train", _name(node), node.method, (_name(node.parent),) if node.parent else (),
+        times(unit, samples), unit.seconds is not None,
+        None if weights is None else training_bytes(node.params, weights)[0],
+        node=node, gflop=work[0].gflop if work else None,
+        first_visit_gflop=first[0].gflop if first else 0.0,
+    )  # fmt: skip
 
 
-def _recorded(node: StageNode) -> Throughput | None:
+def _selection(plan: Plan, run: Run, known: Known, before: tuple[str, ...]) -> JobCost:
+    """The default variant over the held-out videos, once for each checkpoint; its scoring is not counted."""
+    count = len(run.stages[-1].params.checkpoint_steps()) if run.stages else 1
+    variant, settings = run.method_params.default_variant, run.default_variant_params
+    if count > 1:
+        identities = [(frame_identity(run.method, plan.study.size, run.model, settings), variant)]
+        _, one = _inference(known, identities, known.extents.get(SELECTION), SELECTION)
+        time = times(one, count)
+    else:
+        time = Time(0.0, 0, "only one set of weights: nothing to choose")
+    node = run.stages[-1] if run.stages else None
+    return JobCost("select", f"{run.key}/select", run.method, before, time, time.seconds is not None,
+                   known.weight_bytes.get(node.digest) if node else None, run=run)  # fmt: skip
+
+
+def _entry(plan: Plan, entry: Entry, known: Known) -> EntryCost:
+    run, size = entry.run, plan.study.size
+    default = run.method_params.default_variant
+    identities = [
+        (frame_identity(run.method, size, run.model, settings), name)
+        for name, settings in (
+            (entry.variant, entry.variant_params),
+            (default, run.default_variant_params),
+        )
+    ]
+    extent = known.extents.get(entry.benchmark)
+    frame, infer = _inference(known, identities, extent, entry.benchmark)
+    frames = extent.frames if extent else None
+    scoring = entry.benchmark_params.scoring
+    score = _scoring(known, scoring, extent, entry.benchmark)
+    disk = None if frames is None else frames * MASK_BYTES
+    return EntryCost(entry, extent, frame, infer, score, disk)
+
+
+def _inference(
+    known: Known, identities: list[tuple[str, str]], extent: Extent | None, benchmark: str
+) -> tuple[Time, Time]:
+    """A later frame, and all frames of a benchmark; of several identities (with a variant's name) the first known.
+
+    Where nobody knows the objects of a benchmark, its videos have one.
+    """
+    objects = extent.objects / extent.videos if extent else 1.0
+    frame, init = Time(None, 1, NOT_MEASURED), Time(None, 1, NOT_MEASURED)
+    for place, (identity, variant) in enumerate(identities):
+        init = unit_time(known, "init", identity, objects, 1)
+        frame = unit_time(known, "infer", identity, objects, 1)
+        if init.seconds is not None and frame.seconds is not None:
+            if place:
+                frame = frame._replace(basis=f"{frame.basis}, as variant {variant}")
+            break
+    if extent is None or extent.frames is None:
+        return frame, Time(None, 1, frames_unknown(benchmark))
+    if init.seconds is None or frame.seconds is None:
+        return frame, frame._replace(seconds=None)
+    seconds = extent.videos * init.seconds + (extent.frames - extent.videos) * frame.seconds
+    return frame, frame._replace(seconds=seconds)
+
+
+def _scoring(known: Known, protocol: str | None, extent: Extent | None, benchmark: str) -> Time:
+    if protocol is None:
+        return Time(0.0, 0, "scored by a server only")
+    if extent is None or extent.frames is None:
+        return Time(None, 0, frames_unknown(benchmark))
+    rates = known.rates.get(("score", protocol), [])
+    if not rates:
+        return Time(None, 0, f"scoring by {protocol} not measured")
+    objects = extent.objects / extent.videos
+    seconds = at_objects([(r.objects, 1 / r.samples_per_second) for r in rates], objects)
+    return Time(extent.frames * seconds, 0, f"measured on {rates[0].machine}")
+
+
+def frames_unknown(benchmark: str) -> str:
+    """Why something has no time."""
+    return f"frames of {benchmark} not known"
+
+
+def _recorded(node: StageNode) -> Rate | None:
     """What this checkout measured when it trained the stage with these parameters."""
     try:
         record = read_json(node.folder / "run.json")
         if record["digest"] != node.digest:
             return None
-        hardware = record["provenance"]["hardware"]
         gpus = int(record["world_size"]) if record["device"] != "cpu" else 0
-        name = hardware["gpu"] if gpus else f"{hardware['cores']} CPU cores ({hardware['cpu']})"
-        return Throughput(float(record["samples_per_second"]), str(name), gpus)
+        name = machine_name(record["provenance"]["hardware"], gpus=gpus)
+        return Rate(float(record["samples_per_second"]), name, gpus)
     except (DataError, KeyError, TypeError, ValueError):
         return None

@@ -171,6 +171,15 @@ class MethodParams(Strict):
 # ------------------------------------------------------------------------------- benchmarks, study
 
 
+class ExtentParams(Strict):
+    """How much there is of a benchmark, for `vosrepro plan` where the data are not at hand."""
+
+    videos: Positive
+    frames: Positive | None = None  # of all videos; None: nobody whom we can name has counted them
+    objects: Positive  # of all videos
+    source: str  # who counted
+
+
 class BenchmarkParams(Strict):
     """params/protocols/<benchmark>.yaml: a data split and how it is run and scored."""
 
@@ -183,6 +192,7 @@ class BenchmarkParams(Strict):
     frame_source: Literal["all", "annotated"] = "all"
     input_short_side_px: Positive | None = None  # None: native size
     fit_px: tuple[Positive, Positive] | None = None  # width, height: segment scaled copies that fit
+    extent: ExtentParams | None = None
     crop_px: Positive | None = None  # single images: side of the central crop; None: videos
     primary_metrics: tuple[str, ...]  # names of the columns of scores.csv that carry a verdict
     margin_points: dict[str, float]  # equivalence margin of the verdict, in points (0..100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import sys
 import pytest
 
 from vosrepro.cli import main
+from vosrepro.params import load_method
+from vosrepro.throughput import load_rates, named_identities
 
 TINY = ["--size", "48x64", "--frames", "4", "--threads", "1", "--warmup", "1", "--device", "cpu"]
 
@@ -40,9 +43,25 @@ def test_the_table_names_rates_latencies_and_memory(in_root, capsys):
         assert word in out
 
 
+def test_rates_of_a_recipe_and_variant_become_rows(in_root, tmp_path, capsys):
+    path = tmp_path / "rates.csv"
+    arguments = ["--method", "stm", "--network", "mini", "--recipe", "s012", "--variant", "top50"]
+    assert main(["bench", "infer", *arguments, *TINY, "--write", str(path), "--note", "busy"]) == 0
+    rows = list(csv.DictReader(path.open()))
+    assert [(row["kind"], row["name"], row["objects"]) for row in rows] == [
+        ("init", "s012/top50", "1"),
+        ("infer", "s012/top50", "1"),
+    ]
+    assert rows[0]["source"] == "vosrepro bench infer, 4 frames of 48x64, fp32, 1 threads; busy"
+    key = ("infer", named_identities(load_method("stm"), "mini")["infer", "s012/top50"])
+    assert key in load_rates(path).find({"stm": load_method("stm")}, "mini")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--method", "stm", "--write"], "--write needs --recipe and --variant"),
+        (["--method", "stm", "--recipe", "s013"], "did you mean 's01"),
         (["--method", "stm", "--variant", "top5"], "did you mean 'top50'"),
         (["--method", "copy", "--precision", "bf16"], "fp32 only"),
         (["--method", "copy", "--plain"], "no plain form"),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from vosrepro.artifacts import file_digest
 from vosrepro.errors import BusyError, CheckpointError, ConfigError, DataError, VosreproError
 from vosrepro.journal import read_events
-from vosrepro.training.bench import bench
+from vosrepro.training.bench import bench, throughput_row
 from vosrepro.training.loop import train
 from vosrepro.training.meter import LossGuard
 from vosrepro.training.order import build_seed
@@ -263,3 +263,15 @@ def test_a_bench_measures_without_leaving_anything(tiny, tmp_path):
     assert figures["step"] > 0
     assert figures["batch_size"] == 4
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_bench_without_data_measures_the_step_alone(tiny):
+    node = tiny.node(tiny.stage())
+    figures = bench(node, tiny.STUDY, steps=1, warm_steps=1, batch=1, random=True, device="cpu")
+    assert figures["step"] > 0
+    assert (figures["loader"], figures["both"], figures["batch_size"]) == (None, None, 1)
+    row = throughput_row(node, "full", figures, note="busy")
+    assert (row["kind"], row["name"], row["gpus"]) == ("train", node.stage, 0)
+    assert row["samples_per_second"] == figures["step"]
+    assert row["source"].startswith("vosrepro bench train, a random batch of 1, ")
+    assert row["source"].endswith("; busy")

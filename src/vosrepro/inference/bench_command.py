@@ -3,7 +3,8 @@
   vosrepro bench infer --method stm --size 480x854 --frames 50 --objects 2 --precision bf16 --device cuda
 
 Frames lie on the device before the clock starts; labels come back to the host at the end. Needs torch,
-torchvision, numpy, opencv and pydantic only; with PyYAML and params/ it knows variants and sizes by name.
+torchvision, numpy, opencv and pydantic only; with PyYAML and params/ it knows variants and sizes by name. As rows
+for `vosrepro plan`: --recipe s012 --variant top50 --write --note "other jobs shared the cores"
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from vosrepro.params import MethodSize
     from vosrepro.types import Method, Segmenter
 
 
@@ -44,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--network", default="full", help="size of the network in params/ (default: %(default)s)")
     add("--model", action="append", default=[], metavar="KEY=JSON", help="change the network")
+    add("--recipe", help="the recipe of that size whose network it is (default: the size's)")
+    add("--write", nargs="?", const="params/throughput.csv", metavar="CSV",
+        help="put rows into params/throughput.csv; wants --recipe and --variant")  # fmt: skip
+    add("--note", default="", help="circumstances, for the rows' source")
     add("--no-preview", action="store_true", help="hide the frames ahead from the method")
     add("--plain", action="store_true",
         help="also run the method's plain form, without shortcuts, if it has one")  # fmt: skip
@@ -56,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from vosrepro.inference.weights import pick_device
 
+    if args.write and not (args.recipe and args.variant):
+        raise ConfigError(
+            "--write needs --recipe and --variant: rows of the file are named by them"
+        )
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
@@ -78,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         result["plain"] = again
     facts = _facts(args, device, settings)
     print(json.dumps({**facts, **result}, indent=1) if args.json else _table(facts, result))
+    if args.write:
+        _write(args, facts, result["optimized"])
     return 0
 
 
@@ -190,12 +202,42 @@ def _parameters(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
                 raise
         if params is not None:
             where = f"method '{args.method}'"
-            if args.network in params.sizes or args.network != "full":
-                network = dict(pick(params.sizes, args.network, what="size", where=where).model)
+            size = None
+            if args.network in params.sizes or args.network != "full" or args.recipe:
+                size = pick(params.sizes, args.network, what="size", where=where)
+                network = _network(size, args.recipe, where=f"{where}, size '{args.network}'")
             if args.variant:
                 settings = dict(pick(params.variants, args.variant, what="variant", where=where))
-    network.pop("encoder_weights", None)
+                settings |= size.variants.get(args.variant, {}) if size else {}
     return {**network, **_pairs(args.model)}, {**settings, **_pairs(args.set)}
+
+
+def _network(size: MethodSize, recipe: str | None, *, where: str) -> dict[str, Any]:
+    """Arguments of a network that starts from random weights."""
+    from vosrepro.params import pick
+    from vosrepro.throughput import plain_model
+
+    if recipe is None:
+        return plain_model(size.model)
+    return plain_model(size.model_of(pick(size.recipes, recipe, what="recipe", where=where)))
+
+
+def _write(args: argparse.Namespace, facts: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Rows of first and of later frames."""
+    from vosrepro.provenance import hardware
+    from vosrepro.throughput import RATE_COLUMNS, RATE_PLACE, machine_name, put_rows
+
+    gpus = int(facts["device"] != "cpu")
+    threads = "" if gpus else f", {facts['threads']} threads"
+    source = f"vosrepro bench infer, {args.frames} frames of {facts['size']}, {facts['precision']}{threads}"
+    base = {
+        "method": args.method, "size": args.network, "name": f"{args.recipe}/{args.variant}",
+        "objects": args.objects, "machine": machine_name(hardware(), gpus=gpus), "gpus": gpus,
+        "source": "; ".join(filter(None, (source, args.note))),
+    }  # fmt: skip
+    rates = {"init": 1 / figures["init_seconds_mean"], "infer": figures["fps_steady"]}
+    rows = [{**base, "kind": k, "samples_per_second": f"{r:.4g}"} for k, r in rates.items()]
+    put_rows(args.write, RATE_COLUMNS, rows, same=RATE_PLACE)
 
 
 def _model(

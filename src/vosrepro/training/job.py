@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vosrepro.artifacts import file_digest
+from vosrepro.costs import training_bytes
 from vosrepro.errors import CheckpointError, DataError
 from vosrepro.inference.weights import load_strictly, load_weights, save_weights
 from vosrepro.journal import Journal
@@ -148,10 +149,8 @@ class Job:
             DataError: saying how much is missing.
         """
         size = sum(t.numel() * t.element_size() for t in self.network.state_dict().values())
-        left = sum(step > self.step for step in self.node.params.checkpoint_steps())
-        moments = 2 if self.average is None else 3
-        state = (1 + moments) * size  # for a moment there are two files
-        check_free_space(self.folder.path, left * size + 2 * state)
+        _, need = training_bytes(self.node.params, size, done=self.step)
+        check_free_space(self.folder.path, need)
 
     def save_weights(self) -> None:
         """Write a checkpoint (first rank only).
