@@ -11,7 +11,7 @@ from vosrepro.errors import ConfigError
 from vosrepro.plan import Plan
 from vosrepro.published import Key, Published
 from vosrepro.reporting import load_table
-from vosrepro.reporting.checks import expected_rows, load_expected, make_checks
+from vosrepro.reporting.checks import Expected, expected_rows, load_expected, make_checks
 from vosrepro.reporting.outlets import csv_text, score_rows, selection_rows, training_rows
 from vosrepro.reporting.verdicts import adjusted, judge, sum_up
 
@@ -147,3 +147,15 @@ def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
     assert steps
     chosen = [r for r in selection_rows(table)[1:] if r[0] == "stm/s02/seed0" and r[3]]
     assert len(chosen) == 1
+
+
+@pytest.mark.parametrize(
+    ("spread", "runs", "allowed"),
+    # t(0.995) is 4.032 with 5 and 9.925 with 2 degrees of freedom
+    [(2.0, 6, 4.032 * 2 * (7 / 6) ** 0.5), (2.0, 3, 9.925 * 2 * (4 / 3) ** 0.5), (0.0, 6, 1.0), (5.0, 1, 1.0)],
+)  # fmt: skip
+def test_a_reference_allows_what_one_more_run_may_differ(
+    spread: float, runs: int, allowed: float
+) -> None:
+    key = Key("stm", "s0", "top50", "b", "J-Mean")
+    assert Expected(key, 50.0, spread, runs).allowance == pytest.approx(allowed, rel=1e-3)
