@@ -28,6 +28,25 @@ def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> No
     assert Path("results/tiny/plots/training.csv") in written
 
 
+def test_checks_that_fail_are_listed_before_all_of_them(
+    own_copy: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vosrepro.reporting.checks.BEATS_COPY_POINTS", 1000.0)
+    text = render(own_copy)[0].read_text()
+    failing = re.search(r'aria-label="Checks that fail">(.*?)</ul>', text, re.S)
+    assert failing
+    assert "beats copy on" in failing[1]
+    assert "by at least 1000 points" in failing[1]
+    assert text.index(failing[0]) < text.index('aria-label="The study\'s own checks"')
+    monkeypatch.setattr("vosrepro.reporting.checks.BEATS_COPY_POINTS", -1000.0)
+    assert (
+        "beats copy"
+        not in (
+            re.findall(r"Checks that fail.*?</ul>", render(own_copy)[0].read_text(), re.S) or [""]
+        )[0]
+    )
+
+
 def test_equal_artifacts_give_equal_bytes(finished: Plan, tmp_path: Path) -> None:
     first = render(finished, tmp_path / "a", partial=True)
     second = render(finished, tmp_path / "b", partial=True)

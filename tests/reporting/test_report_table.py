@@ -130,7 +130,7 @@ def test_expected_results_compare_with_themselves(own_copy: Plan, tmp_path: Path
 def test_a_malformed_expected_row_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "expected.csv"
     path.write_text(
-        "method,recipe,variant,benchmark,metric,value,spread,seeds\nstm,s0,top50,b,J-Mean,high,0,1\n"
+        "method,recipe,variant,benchmark,metric,value,spread,runs\nstm,s0,top50,b,J-Mean,high,0,1\n"
     )
     with pytest.raises(ConfigError, match="expected.csv, line 2"):
         load_expected(path)

@@ -38,7 +38,7 @@ EXPECTED_COLUMNS = (
     "metric",
     "value",
     "spread",
-    "seeds",
+    "runs",
 )
 
 
@@ -72,15 +72,15 @@ class Expected:
     key: Key
     value: float
     spread: float
-    seeds: int
+    runs: int
 
     @property
     def allowance(self) -> float:
         """Half of Student's prediction interval for one more run, at least `EXPECTED_FLOOR_POINTS`."""
-        if self.seeds < 2:
+        if self.runs < 2:
             return EXPECTED_FLOOR_POINTS
-        reach = t_quantile(0.5 + EXPECTED_LEVEL / 2, self.seeds - 1)
-        return max(EXPECTED_FLOOR_POINTS, reach * self.spread * math.sqrt(1 + 1 / self.seeds))
+        reach = t_quantile(0.5 + EXPECTED_LEVEL / 2, self.runs - 1)
+        return max(EXPECTED_FLOOR_POINTS, reach * self.spread * math.sqrt(1 + 1 / self.runs))
 
 
 def make_checks(table: Table) -> tuple[Check, ...]:
@@ -113,7 +113,7 @@ def load_expected(path: Path | str) -> dict[Key, Expected] | None:
             try:
                 key = Key(*(row[name] for name in Key._fields))
                 found[key] = Expected(
-                    key, float(row["value"]), float(row["spread"] or 0), int(row["seeds"] or 1)
+                    key, float(row["value"]), float(row["spread"] or 0), int(row["runs"] or 1)
                 )
             except (TypeError, ValueError) as error:
                 raise ConfigError(
@@ -255,7 +255,7 @@ def _reproduces_ours(
     for key, reference in (expected or {}).items():
         required = (
             f"{reference.value:.1f} ± {reference.allowance:.1f} {key.metric} "
-            f"({EXPECTED_LEVEL:.0%} range of {reference.seeds} runs)"
+            f"({EXPECTED_LEVEL:.0%} range of {reference.runs} runs)"
         )
         title = f"{key.method}/{key.recipe}/{key.variant} on {key.benchmark}"
         row = rows.get(key)
