@@ -132,10 +132,14 @@ def shoot_at(step: int, number: signal.Signals) -> None:
 
 def _shoot(iteration: int) -> None:
     shot = Path("shot.json")
-    if shot.is_file() and json.loads(shot.read_text())[0] == iteration:
-        number = json.loads(shot.read_text())[1]
-        shot.unlink()
-        os.kill(os.getpid(), number)
+    try:
+        step, number = json.loads(shot.read_text())
+        if step != iteration:
+            return
+        shot.rename("shot.done.json")
+    except FileNotFoundError:  # nobody shoots, or another process was hit at this moment
+        return
+    os.kill(os.getpid(), number)
 
 
 def transfer(state: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
