@@ -5,7 +5,6 @@ They need no paper, so they speak where every published number is "not comparabl
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from vosrepro.errors import ConfigError
 from vosrepro.plan import Run
-from vosrepro.published import Key
+from vosrepro.published import Key, read_rows
 from vosrepro.reporting.table import Row, Table
 from vosrepro.scoring.student import t_quantile
 
@@ -105,21 +104,17 @@ def load_expected(path: Path | str) -> dict[Key, Expected] | None:
     if not path.is_file():
         return None
     found: dict[Key, Expected] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != EXPECTED_COLUMNS:
-            raise ConfigError(f"{path}, line 1: the columns must be {','.join(EXPECTED_COLUMNS)}")
-        for row in reader:
-            try:
-                key = Key(*(row[name] for name in Key._fields))
-                found[key] = Expected(
-                    key, float(row["value"]), float(row["spread"] or 0), int(row["runs"] or 1)
-                )
-            except (TypeError, ValueError) as error:
-                raise ConfigError(
-                    f"{path}, line {reader.line_num}: not a reference result ({error}): make the file "
-                    "anew with `vosrepro report --write-expected`"
-                ) from error
+    for line, row in read_rows(path, EXPECTED_COLUMNS):
+        try:
+            key = Key(*(row[name] for name in Key._fields))
+            found[key] = Expected(
+                key, float(row["value"]), float(row["spread"] or 0), int(row["runs"] or 1)
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"{path}, line {line}: not a reference result ({error}): make the file "
+                "anew with `vosrepro report --write-expected`"
+            ) from error
     return found
 
 

@@ -104,7 +104,7 @@ def _overview(table: Table, folder: str) -> str:
         folder=folder,
         verdict=study_verdict(table, checks),
         check_groups=groups,
-        failed_checks=[c for checks in groups.values() for c in checks if c.passed is False],
+        failed_checks=[c for c in checks if c.passed is False],
         environment=environment(table.evidence),
         metrics_of=metrics_of,
         charts={k: v for k, v in charts.items() if v},
