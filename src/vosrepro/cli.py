@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vosrepro import __version__
-from vosrepro.errors import VosreproError
+from vosrepro.base.errors import VosreproError
 
 
 class Command(NamedTuple):
@@ -27,37 +27,37 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
-    Command("data", "data", "prepare, generate and verify data sets", "datasets.command"),
-    Command("plan", "the study, step by step", "list a study's jobs and what they cost", "plan_command"),
+    Command("data", "data", "prepare, generate and verify data sets", "commands.data"),
+    Command("plan", "the study, step by step", "list a study's jobs and what they cost", "commands.plan"),
     Command("coverage", "the study, step by step", "published systems and numbers against our studies",
-            "coverage_command"),
+            "commands.coverage"),
     Command("launch", "the study, step by step", "lease devices, start one or many processes",
-            "training.launch_command"),
-    Command("train", "the study, step by step", "train one stage of a recipe", "training.command"),
+            "commands.launch"),
+    Command("train", "the study, step by step", "train one stage of a recipe", "commands.train"),
     Command("select", "the study, step by step", "choose a checkpoint on held-out videos",
-            "inference.command", "select"),
+            "commands.infer", "select"),
     Command("resize", "the study, step by step", "scale high-resolution benchmarks down",
-            "inference.resize_command"),
+            "commands.resize"),
     Command("infer", "the study, step by step", "segment or classify the benchmarks with a run's weights",
-            "inference.command", "infer"),
+            "commands.infer", "infer"),
     Command("score-run", "the study, step by step", "score all entries of one run",
-            "scoring.run_command"),
+            "commands.score_run"),
     Command("submit-entry", "the study, step by step", "check and pack an entry for its server",
-            "scoring.submit_entry_command"),
+            "commands.submit_entry"),
     Command("track", "the study, step by step", "mirror the journals into MLflow",
-            "tracking_command"),
-    Command("report", "the study, step by step", "render the HTML pages", "reporting.command"),
-    Command("score", "tools", "score any folder or zip of masks", "scoring.command"),
+            "commands.track"),
+    Command("report", "the study, step by step", "render the HTML pages", "commands.report"),
+    Command("score", "tools", "score any folder or zip of masks", "commands.score"),
     Command("submit", "tools", "check or pack masks for a challenge server",
-            "scoring.submit_command"),
-    Command("weights", "data", "list and import released checkpoints", "inference.import_command"),
+            "commands.submit"),
+    Command("weights", "data", "list and import released checkpoints", "commands.weights"),
     Command("segment", "tools", "segment your own video or folder of frames",
-            "inference.segment_command"),
+            "commands.segment"),
     Command("correspond", "tools", "show what a network takes for the same place in two frames",
-            "inference.correspond_command"),
+            "commands.correspond"),
     Command("parity", "tools", "compare a method with recorded outputs of its original",
-            "inference.parity_command"),
-    Command("bench", "tools", "measure speed and memory (score, infer, train, ...)", "bench_command"),
+            "commands.parity"),
+    Command("bench", "tools", "measure speed and memory (score, infer, train, ...)", "commands.bench"),
 )  # fmt: skip
 
 _INTRODUCTION = """\

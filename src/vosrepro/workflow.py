@@ -10,11 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vosrepro.artifacts import file_digest, value_digest, write_json
-from vosrepro.params import Study, parse, pick
-from vosrepro.plan import RESIZED_SIZES, Entry, Plan, Run, StageNode, load_plan, resized_folder
-from vosrepro.provenance import source_digest
-from vosrepro.released import imported_weights, released_file
+from vosrepro.base.files import file_digest, value_digest, write_json
+from vosrepro.base.provenance import source_digest
+from vosrepro.study.params import Study, parse, pick
+from vosrepro.study.plan import (
+    RESIZED_SIZES,
+    Entry,
+    Plan,
+    Run,
+    StageNode,
+    load_plan,
+    resized_folder,
+)
+from vosrepro.weights.released import imported_weights, released_file
 
 
 class Jobs:
@@ -118,7 +126,10 @@ class Jobs:
     def report(self) -> str:
         """Digest of what the report depends on besides the results."""
         package = Path(__file__).parent
-        pages = [*package.glob("reporting/templates/**/*"), *package.glob("methods/*/README.md")]
+        pages = [
+            *package.glob("reporting/pages/templates/**/*"),
+            *package.glob("methods/*/README.md"),
+        ]
         pages += [Path("params/published_sequences.csv"), Path(self.plan.study.expected or "-")]
         texts = {path.name: file_digest(path) for path in sorted(pages) if path.is_file()}
         return self._digest([self.plan.study.model_dump(mode="json"), texts], "reporting")
@@ -223,8 +234,8 @@ def usable_cores() -> int:
 
 def parse_json(path: Path) -> Any:
     """JSON of a file that may be half written by an older version; None if it cannot be read."""
-    from vosrepro.artifacts import read_json
-    from vosrepro.errors import DataError
+    from vosrepro.base.errors import DataError
+    from vosrepro.base.files import read_json
 
     try:
         return read_json(path)

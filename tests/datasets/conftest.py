@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vosrepro.datasets.generated import generate
-from vosrepro.params import DataParams
+from vosrepro.study.params import DataParams
 
 REPOSITORY = Path(__file__).parents[2]
 

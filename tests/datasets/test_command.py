@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.datasets import command
-from vosrepro.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.commands import data as command
 
 
 def _run(*arguments: str) -> int:

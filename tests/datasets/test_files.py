@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.datasets import checking, training_videos
-from vosrepro.datasets.files import FilesByStem, FolderFiles, file_names, frame_names
-from vosrepro.datasets.inventory import Inventory
-from vosrepro.datasets.listing import Listing
-from vosrepro.errors import DataError
-from vosrepro.params import DataParams
+from vosrepro.base.errors import DataError
+from vosrepro.datasets import training_videos
+from vosrepro.datasets.prepare import checking
+from vosrepro.datasets.prepare.inventory import Inventory
+from vosrepro.datasets.prepare.listing import Listing
+from vosrepro.datasets.sets.files import FilesByStem, FolderFiles, file_names, frame_names
+from vosrepro.study.params import DataParams
 
 
 def test_files_of_a_folder_are_a_sequence_of_paths():

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vosrepro.base.errors import BusyError, DataError
+from vosrepro.base.labels import palette, read_labels
 from vosrepro.datasets import benchmark_videos, read_annotation, read_frame
 from vosrepro.datasets.generated import MARKER, generate, is_current, read_marker
 from vosrepro.datasets.generated.encode import label_png
 from vosrepro.datasets.generated.numbers import cosine, sine, smooth
-from vosrepro.errors import BusyError, DataError
-from vosrepro.labels import palette, read_labels
-from vosrepro.params import DataParams, load_benchmark
+from vosrepro.study.params import DataParams, load_benchmark
 
 _SCRIPT = """
 import sys

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vosrepro.base.errors import DataError
 from vosrepro.datasets.generated.imagenet import CLASSES, wnid, write_imagenet
-from vosrepro.datasets.imagenet import (
+from vosrepro.datasets.prepare.verification import verify
+from vosrepro.datasets.sets.imagenet import (
     DEVKIT,
     TRAIN_TAR,
     TRUTH,
@@ -21,9 +23,7 @@ from vosrepro.datasets.imagenet import (
     training_images,
     validation_images,
 )
-from vosrepro.datasets.verification import verify
-from vosrepro.errors import DataError
-from vosrepro.params import DataParams
+from vosrepro.study.params import DataParams
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vosrepro.base.errors import DataError
 from vosrepro.datasets import read_annotation, read_frame, training_videos
-from vosrepro.datasets.boxes import box_labels, read_boxes
 from vosrepro.datasets.generated.encode import box_xml
-from vosrepro.datasets.prepare import prepare
-from vosrepro.datasets.verification import verify
-from vosrepro.errors import DataError
-from vosrepro.params import DataParams
+from vosrepro.datasets.prepare.prepare import prepare
+from vosrepro.datasets.prepare.verification import verify
+from vosrepro.datasets.sets.boxes import box_labels, read_boxes
+from vosrepro.study.params import DataParams
 
 VID = "ILSVRC2015"
 

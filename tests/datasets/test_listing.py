@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vosrepro.base.errors import DataError
 from vosrepro.cli import main
-from vosrepro.datasets.listing import FolderFacts, Listing
-from vosrepro.datasets.prepare import prepare
-from vosrepro.errors import DataError
-from vosrepro.params import DataParams
+from vosrepro.datasets.prepare.listing import FolderFacts, Listing
+from vosrepro.datasets.prepare.prepare import prepare
+from vosrepro.study.params import DataParams
 
 
 def _listing(*lines: tuple[str, int, str | None], digest_of: str = "content") -> Listing:

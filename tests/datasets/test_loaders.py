@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.datasets import (
     benchmark_truth,
     benchmark_videos,
@@ -19,9 +20,8 @@ from vosrepro.datasets import (
     verify,
 )
 from vosrepro.datasets.generated.encode import jpeg, label_png
-from vosrepro.datasets.video import open_video
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.params import BenchmarkParams, DataParams, load_benchmark
+from vosrepro.datasets.sets.video import open_video
+from vosrepro.study.params import BenchmarkParams, DataParams, load_benchmark
 
 PARAMS = Path(__file__).parents[2] / "params"
 

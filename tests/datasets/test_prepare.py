@@ -19,17 +19,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.labels import read_labels
 from vosrepro.cli import main
-from vosrepro.datasets import inventory, verify
-from vosrepro.datasets import prepare as prepare_module
-from vosrepro.datasets.archives import extract, find_root
-from vosrepro.datasets.conversions import gather_pairs, resize_youtube, shrink_static
-from vosrepro.datasets.downloads import download, file_md5
+from vosrepro.datasets import verify
 from vosrepro.datasets.generated.encode import label_png
-from vosrepro.datasets.youtube import read_meta
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.labels import read_labels
-from vosrepro.params import DataParams
+from vosrepro.datasets.prepare import inventory
+from vosrepro.datasets.prepare import prepare as prepare_module
+from vosrepro.datasets.prepare.archives import extract, find_root
+from vosrepro.datasets.prepare.conversions import gather_pairs, resize_youtube, shrink_static
+from vosrepro.datasets.prepare.downloads import download, file_md5
+from vosrepro.datasets.sets.youtube import read_meta
+from vosrepro.study.params import DataParams
 
 prepare = prepare_module.prepare
 
@@ -71,7 +72,7 @@ def test_an_official_archive_is_put_in_place_verified_and_described(
 
 
 def test_every_set_has_a_preparation_and_every_preparation_a_folder():
-    from vosrepro.datasets.folders import SOURCES
+    from vosrepro.datasets.sets.folders import SOURCES
 
     assert set(prepare_module.PREPARATIONS) == set(SOURCES)
 
@@ -137,7 +138,7 @@ def test_imagenet_archives_are_checked_and_linked_and_the_kit_is_extracted(
     monkeypatch.setitem(prepare_module.PREPARATIONS, "imagenet", plain)
     checked = []
     monkeypatch.setattr(
-        "vosrepro.datasets.verification.verify",
+        "vosrepro.datasets.prepare.verification.verify",
         lambda data, names, **_: checked.append(names) or {},
     )
     for _ in range(2):

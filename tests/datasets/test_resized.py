@@ -7,16 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vosrepro.artifacts import read_json
+from vosrepro.base.errors import DataError
+from vosrepro.base.files import read_json
+from vosrepro.base.labels import write_labels
 from vosrepro.cli import main
-from vosrepro.datasets import alibaba, benchmark_truth, benchmark_videos, read_annotation
-from vosrepro.datasets.catalog import original_videos
-from vosrepro.datasets.resized import fitted, restore, write_resized
-from vosrepro.errors import DataError
+from vosrepro.datasets import benchmark_truth, benchmark_videos, read_annotation
+from vosrepro.datasets.sets import alibaba
+from vosrepro.datasets.sets.catalog import original_videos
+from vosrepro.datasets.sets.resized import fitted, restore, write_resized
 from vosrepro.inference.persons import person_finder, person_labels
-from vosrepro.labels import write_labels
-from vosrepro.params import DataParams, load_benchmark
-from vosrepro.plan import resized_folder
+from vosrepro.study.params import DataParams, load_benchmark
+from vosrepro.study.plan import resized_folder
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.cli import main
 from vosrepro.datasets import verify
 from vosrepro.datasets.generated.encode import jpeg, label_png
-from vosrepro.datasets.image_files import Defect, image_size
-from vosrepro.datasets.verification import benchmark_part, parts_of_plan
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.params import DataParams, EntryParams, load_benchmark, load_study
-from vosrepro.plan import load_plan
+from vosrepro.datasets.prepare.verification import benchmark_part, parts_of_plan
+from vosrepro.datasets.sets.image_files import Defect, image_size
+from vosrepro.study.params import DataParams, EntryParams, load_benchmark, load_study
+from vosrepro.study.plan import load_plan
 
 VAL = "DAVIS/2017/trainval"
 
@@ -49,7 +49,7 @@ def test_the_digest_follows_the_bytes_and_not_the_place(small: DataParams, broke
 
 
 def test_a_large_part_is_described_by_sizes(small: DataParams, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("vosrepro.datasets.checking.READ_WHOLE_BYTES", 1000)
+    monkeypatch.setattr("vosrepro.datasets.prepare.checking.READ_WHOLE_BYTES", 1000)
     sampled = verify(small, ["bl30k"])["parts"]["bl30k"]
     assert sampled["digest_of"] == "sizes"
     whole = verify(small, ["bl30k"], full=True)["parts"]["bl30k"]

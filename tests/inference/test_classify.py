@@ -8,19 +8,19 @@ import pytest
 import torch
 from toy_study import write_manifest, write_study
 
-from vosrepro.artifacts import read_json
+from vosrepro.base.errors import CheckpointError, ConfigError, ProtocolError
+from vosrepro.base.files import read_json
 from vosrepro.datasets.generated.imagenet import CLASSES, write_imagenet
-from vosrepro.datasets.imagenet import validation_images
-from vosrepro.errors import CheckpointError, ConfigError, ProtocolError
+from vosrepro.datasets.sets.imagenet import validation_images
 from vosrepro.inference import classify
 from vosrepro.inference.entries import infer_run
 from vosrepro.inference.images import best_classes
-from vosrepro.inference.weights import build_model, save_weights
 from vosrepro.methods import get_method
 from vosrepro.methods.common.classification import Classifier
-from vosrepro.plan import load_plan
 from vosrepro.scoring.entries import score_run
-from vosrepro.training.images import accuracy
+from vosrepro.study.plan import load_plan
+from vosrepro.training.data.images import accuracy
+from vosrepro.weights.files import build_model, save_weights
 
 CPU = torch.device("cpu")
 IMAGES = 2 * CLASSES

@@ -6,13 +6,13 @@ import pytest
 import torch
 from toy_study import make_davis17, write_manifest, write_study
 
-from vosrepro.artifacts import read_json, write_json
-from vosrepro.errors import VosreproError
+from vosrepro.base.errors import VosreproError
+from vosrepro.base.files import read_json, write_json
+from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.inference.entries import infer_run
-from vosrepro.journal import read_events
-from vosrepro.labels import read_labels, write_labels
-from vosrepro.plan import load_plan
 from vosrepro.scoring.entries import score_run
+from vosrepro.study.plan import load_plan
+from vosrepro.tracking.journal import read_events
 
 CPU = torch.device("cpu")
 

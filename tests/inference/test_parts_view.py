@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video
 from vosrepro.inference.parts_view import (
     frame_strip,
@@ -15,11 +16,10 @@ from vosrepro.inference.parts_view import (
     write_gif,
     write_tracked_parts,
 )
-from vosrepro.inference.weights import build_model
-from vosrepro.labels import write_labels
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.segmenter import PartsSegmenter
-from vosrepro.plan import load_plan
+from vosrepro.study.plan import load_plan
+from vosrepro.weights.files import build_model
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from vosrepro.base.errors import DataError
+from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video
-from vosrepro.errors import DataError
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.runner import Objects, segment_video
-from vosrepro.labels import write_labels
 
 CPU = torch.device("cpu")
 

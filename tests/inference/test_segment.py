@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.cli import main
-from vosrepro.errors import CheckpointError, ConfigError, DataError
-from vosrepro.inference.own_clip import (
+from vosrepro.inference.own.own_clip import (
     OwnClip,
     VideoImages,
     assign_masks,
@@ -24,9 +25,8 @@ from vosrepro.inference.own_clip import (
     read_mask,
     upright,
 )
+from vosrepro.inference.own.setup import find_setup
 from vosrepro.inference.runner import segment_video
-from vosrepro.inference.setup import find_setup
-from vosrepro.labels import read_labels, write_labels
 
 HEIGHT, WIDTH = 33, 46  # odd height: 4:2:0 needs even sizes
 
@@ -134,7 +134,7 @@ def test_a_finished_clip_is_not_segmented_again_and_an_interrupted_one_is(
     call = (folder, tmp_path / "a.png", "--out", tmp_path / "out")
     copy_clip(*call)
     capsys.readouterr()
-    monkeypatch.setattr("vosrepro.inference.segment.segment_video", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("vosrepro.inference.own.segment.segment_video", lambda *_, **__: 1 / 0)
     copy_clip(*call)
     assert "finished before (6 masks)" in capsys.readouterr().out
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_a_finished_clip_is_not_segmented_again_and_an_interrupted_one_is(
             yield result
 
     write_labels(tmp_path / "a.png", mask((1, 20)))
-    monkeypatch.setattr("vosrepro.inference.segment.segment_video", killed)
+    monkeypatch.setattr("vosrepro.inference.own.segment.segment_video", killed)
     copy_clip(*call, expect=130)
     names = [p.stem for p in sorted((tmp_path / "out").glob("*.png"))]
     assert names == ["00000", "00001", "00002"]  # nothing of the earlier masks is left
@@ -338,7 +338,7 @@ def test_foreign_files_are_not_overwritten_and_endings_are_checked_first(tmp_pat
 
 
 def test_weights_are_described_by_their_study_or_the_caller(tmp_path, in_root):
-    from vosrepro.inference.weights import save_weights
+    from vosrepro.weights.files import save_weights
 
     with pytest.raises(ConfigError, match="method 'stm' needs weights"):
         find_setup("stm", None)

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from vosrepro.artifacts import file_digest, write_json
-from vosrepro.errors import CheckpointError
-from vosrepro.inference import segment
-from vosrepro.inference.own_clip import OwnClip, open_images
-from vosrepro.inference.segment import Job, segment_clip
-from vosrepro.inference.setup import Setup
-from vosrepro.inference.snapshot import load_segmenter, save_segmenter
-from vosrepro.inference.weights import build_model, save_weights
-from vosrepro.labels import write_labels
+from vosrepro.base.errors import CheckpointError
+from vosrepro.base.files import file_digest, write_json
+from vosrepro.base.labels import write_labels
+from vosrepro.inference.own import segment
+from vosrepro.inference.own.own_clip import OwnClip, open_images
+from vosrepro.inference.own.segment import Job, segment_clip
+from vosrepro.inference.own.setup import Setup
+from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.methods import REGISTRY, get_method
-from vosrepro.params import load_method
-from vosrepro.plan import variant_settings
+from vosrepro.study.params import load_method
+from vosrepro.study.plan import variant_settings
+from vosrepro.weights.files import build_model, save_weights
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vosrepro.errors import CheckpointError, DataError
+from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.methods.common.aggregation import aggregate, aggregation_logits
 from vosrepro.methods.common.masks import first_objects, late_objects, one_hot
 from vosrepro.methods.common.padding import Padding

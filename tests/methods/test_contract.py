@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from vosrepro.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.methods import REGISTRY, get_method
-from vosrepro.params import load_method
+from vosrepro.study.params import load_method
 
 pytestmark = pytest.mark.contract
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
+from vosrepro.lab.parity.frtm import parity
 from vosrepro.methods.common.released_file import read_released
 from vosrepro.methods.frtm import METHOD
 from vosrepro.methods.frtm.augment import augment_first_frame, blur_kernel, limited_scale
@@ -415,6 +416,6 @@ def test_an_object_that_is_hidden_at_the_start_scores_zero(network):
 @pytest.mark.parity
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
-    rows = METHOD.parity(dict(np.load(golden / "frtm.npz")))
+    rows = parity(dict(np.load(golden / "frtm.npz")))
     assert len(rows) > 80
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 from vosrepro.inference.runner import Objects, segment_video
-from vosrepro.inference.weights import load_strictly
 from vosrepro.methods import get_method
 from vosrepro.methods.common.decision import most_likely
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.mtmfi.segmenter import SKIPPED_VIDEOS, MTMFISegmenter
+from vosrepro.weights.files import load_strictly
 
 FAMILY = ("frtm", "mtmfi", "gfrtm")
 SMALL = {"backbone": "resnet10", "width": 8, "channels": 8, "stem_stride": 2, "norm": "group"}

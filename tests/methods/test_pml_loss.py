@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from vosrepro.base.errors import ConfigError
 from vosrepro.datasets import Video
-from vosrepro.errors import ConfigError
 from vosrepro.methods.pml.loss import sample_anchors, triplet_loss, usable_labels
 from vosrepro.methods.pml.model import PML
 from vosrepro.methods.pml.train import train_step
-from vosrepro.params import load_method
-from vosrepro.training.clips import ClipSampler, Item, to_batch
+from vosrepro.study.params import load_method
+from vosrepro.training.data.clips import ClipSampler, Item, to_batch
 
 TINY = {
     "norm": "batch", "initial_std": None, "cell_px": 4, "width": 4, "blocks": (1, 1, 0, 0),

@@ -5,11 +5,11 @@ from functools import cache
 import pytest
 import torch
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.pml.cells import cell_fractions, cell_labels, own_cells, to_pixels
 from vosrepro.methods.pml.convert import build, convert, convert_backbone, transfer
 from vosrepro.methods.pml.model import PML
-from vosrepro.params import load_method
+from vosrepro.study.params import load_method
 from vosrepro.training.optimize import Optimizer
 
 SEED = {"head": "seed", "coords": "zero", "channel_order": "rgb", "norm": "live"}

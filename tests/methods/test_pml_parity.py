@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vosrepro.methods.pml.parity import parity
+from vosrepro.lab.parity.pml import parity
 
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures/pml.npz"
 

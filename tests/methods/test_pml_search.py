@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool
 from vosrepro.methods.pml.search import label_similarity, nearest
 from vosrepro.methods.pml.votes import hard_vote, margin_vote, soft_vote

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.methods import get_method
 from vosrepro.methods.pml.cells import cell_fractions
 from vosrepro.methods.pml.model import PML
 from vosrepro.methods.pml.segmenter import PMLSegmenter
-from vosrepro.params import load_method
+from vosrepro.study.params import load_method
 
 TINY = {
     "norm": "batch", "initial_std": None, "cell_px": 4, "width": 4, "blocks": (1, 1, 0, 0),

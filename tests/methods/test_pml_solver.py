@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.pml.bilateral import BilateralGrid, bilateral_filter, solve
 from vosrepro.methods.pml.guided import guided_filter
 from vosrepro.methods.pml.refine import SEED_CONFIDENCE, Refinement
@@ -122,7 +122,7 @@ def test_colors_on_a_bin_edge_belong_to_the_upper_bin():
 
 def test_the_solver_equals_the_form_with_sparse_matrices():
     pytest.importorskip("scipy")
-    from vosrepro.inference.bench_pml import scipy_solver
+    from vosrepro.lab.pml import scipy_solver
 
     guide = torch.randint(0, 256, (5, 7, 3), generator=torch.Generator().manual_seed(0)).float()
     smooth = torch.nn.functional.interpolate(

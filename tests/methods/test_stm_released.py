@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.stm import METHOD
 from vosrepro.methods.stm.build import fill_encoders
 from vosrepro.methods.stm.model import STM
@@ -83,7 +83,7 @@ def test_an_imagenet_resnet_fills_both_encoders():
 def test_parity_with_recorded_outputs(golden, part):
     import importlib
 
-    module = importlib.import_module("vosrepro.methods.stm.parity")
+    module = importlib.import_module("vosrepro.lab.parity.stm")
     fixture = golden / "stm.npz"
     if not fixture.is_file():
         pytest.skip(f"{fixture} is absent")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vosrepro.lab.parity.stm_plain import PlainSegmenter
 from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.original import OriginalSTM
-from vosrepro.methods.stm.plain import PlainSegmenter
 from vosrepro.methods.stm.prepare import prepare
 from vosrepro.methods.stm.segmenter import STMSegmenter
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.train import dice_loss, frame_losses, kept_fraction, train_step
 from vosrepro.methods.stm.transfer import CONV1, transfer

@@ -12,8 +12,8 @@ import yaml
 from fabricated import fabricate
 from PIL import Image
 
-from vosrepro.labels import write_labels
-from vosrepro.plan import Plan, load_plan
+from vosrepro.base.labels import write_labels
+from vosrepro.study.plan import Plan, load_plan
 
 REPOSITORY = Path(__file__).parents[2]
 SEQUENCES = ("ants", "bees", "crabs")

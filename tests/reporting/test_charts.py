@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vosrepro.reporting import formats
-from vosrepro.reporting.cards import render_card
-from vosrepro.reporting.charts import Axis, Mark, Series, dot_strip, line_chart, scatter, smooth
+from vosrepro.reporting.pages import formats
+from vosrepro.reporting.pages.cards import render_card
+from vosrepro.reporting.pages.charts import (
+    Axis,
+    Mark,
+    Series,
+    dot_strip,
+    line_chart,
+    scatter,
+    smooth,
+)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))

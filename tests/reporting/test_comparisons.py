@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.plan import Plan
-from vosrepro.published import SEQUENCE_COLUMNS
 from vosrepro.reporting import load_table
-from vosrepro.reporting.ablation import ablation
-from vosrepro.reporting.comparisons import compare, primary_row, worst_sequences
-from vosrepro.reporting.intervals import paired, pooled
+from vosrepro.reporting.evidence.intervals import paired, pooled
+from vosrepro.reporting.pages.ablation import ablation
+from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
+from vosrepro.study.plan import Plan
+from vosrepro.study.published import SEQUENCE_COLUMNS
 
 
 def test_the_primary_row_is_the_longest_trained_recipe_with_the_default_variant(

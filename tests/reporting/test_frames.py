@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vosrepro.labels import write_labels
-from vosrepro.plan import Plan
+from vosrepro.base.labels import write_labels
 from vosrepro.reporting import load_table
-from vosrepro.reporting.sheets import Sheets, rows_per_sheet, shown_size
-from vosrepro.reporting.viewer import ViewerMaker, choose, thin_out
+from vosrepro.reporting.pages.sheets import Sheets, rows_per_sheet, shown_size
+from vosrepro.reporting.pages.viewer import ViewerMaker, choose, thin_out
+from vosrepro.study.plan import Plan
 
 
 def _open(uri: str) -> Image.Image:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.errors import ConfigError
-from vosrepro.plan import Plan
-from vosrepro.published import SEQUENCE_COLUMNS, load_published_masks
+from vosrepro.base.errors import ConfigError
 from vosrepro.reporting import load_table, render
-from vosrepro.reporting.intervals import pooled
-from vosrepro.reporting.per_sequence import COLUMNS, beside_published, single_changes
+from vosrepro.reporting.evidence.intervals import pooled
+from vosrepro.reporting.pages.per_sequence import COLUMNS, beside_published, single_changes
+from vosrepro.study.plan import Plan
+from vosrepro.study.published import SEQUENCE_COLUMNS, load_published_masks
 
 
 def publish(*rows: str) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import yaml
 
-from vosrepro.artifacts import write_json
-from vosrepro.plan import load_plan
-from vosrepro.published import Key, Published
-from vosrepro.reporting.ablation import ablation
-from vosrepro.reporting.checks import expected_rows, make_checks
-from vosrepro.reporting.evidence import collect
-from vosrepro.reporting.outlets import metrics_tree
-from vosrepro.reporting.pages import render
-from vosrepro.reporting.provenance import trails
-from vosrepro.reporting.table import build_table
+from vosrepro.base.files import write_json
+from vosrepro.reporting.evidence.checks import expected_rows, make_checks
+from vosrepro.reporting.evidence.evidence import collect
+from vosrepro.reporting.evidence.table import build_table
+from vosrepro.reporting.pages.ablation import ablation
+from vosrepro.reporting.pages.outlets import metrics_tree
+from vosrepro.reporting.pages.pages import render
+from vosrepro.reporting.pages.provenance import trails
 from vosrepro.scoring.classification import Accuracy, wilson
+from vosrepro.study.plan import load_plan
+from vosrepro.study.published import Key, Published
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = {

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vosrepro.artifacts import write_json
+from vosrepro.base.files import write_json
+from vosrepro.commands import report as command
 from vosrepro.datasets import benchmark_videos
-from vosrepro.plan import Plan
-from vosrepro.reporting import command, metrics, render
+from vosrepro.reporting import metrics, render
+from vosrepro.study.plan import Plan
 
 
 def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> None:
@@ -31,14 +32,14 @@ def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> No
 def test_checks_that_fail_are_listed_before_all_of_them(
     own_copy: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vosrepro.reporting.checks.BEATS_COPY_POINTS", 1000.0)
+    monkeypatch.setattr("vosrepro.reporting.evidence.checks.BEATS_COPY_POINTS", 1000.0)
     text = render(own_copy)[0].read_text()
     failing = re.search(r'aria-label="Checks that fail">(.*?)</ul>', text, re.S)
     assert failing
     assert "beats copy on" in failing[1]
     assert "by at least 1000 points" in failing[1]
     assert text.index(failing[0]) < text.index('aria-label="The study\'s own checks"')
-    monkeypatch.setattr("vosrepro.reporting.checks.BEATS_COPY_POINTS", -1000.0)
+    monkeypatch.setattr("vosrepro.reporting.evidence.checks.BEATS_COPY_POINTS", -1000.0)
     assert (
         "beats copy"
         not in (

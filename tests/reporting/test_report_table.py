@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.artifacts import read_json, write_json
-from vosrepro.errors import ConfigError
-from vosrepro.plan import Plan
-from vosrepro.published import Key, Published
+from vosrepro.base.errors import ConfigError
+from vosrepro.base.files import read_json, write_json
 from vosrepro.reporting import load_table
-from vosrepro.reporting.checks import Expected, expected_rows, load_expected, make_checks
-from vosrepro.reporting.outlets import csv_text, score_rows, selection_rows, training_rows
-from vosrepro.reporting.verdicts import adjusted, judge, sum_up
+from vosrepro.reporting.evidence.checks import Expected, expected_rows, load_expected, make_checks
+from vosrepro.reporting.evidence.verdicts import adjusted, judge, sum_up
+from vosrepro.reporting.pages.outlets import csv_text, score_rows, selection_rows, training_rows
+from vosrepro.study.plan import Plan
+from vosrepro.study.published import Key, Published
 
 PAPER = Published(Key("m", "r", "v", "b", "J&F-Mean"), 80.0, 1, "a paper", "paper", "")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vosrepro.artifacts import read_json
-from vosrepro.datasets.imagenet import LabeledImage
-from vosrepro.errors import DataError, ProtocolError
+from vosrepro.base.errors import DataError, ProtocolError
+from vosrepro.base.files import read_json
+from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.scoring.classification import COLUMNS, count_hits, score_predictions, wilson
 
 CLASSES = [f"n{i}" for i in range(8)]

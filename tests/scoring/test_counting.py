@@ -8,12 +8,12 @@ import slow_scorer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vosrepro.scoring.counting import COUNTS, Counter
-from vosrepro.scoring.disc import dilation_plan, half_widths, radius
-from vosrepro.scoring.matching import Matcher, match_plain
-from vosrepro.scoring.packing import pack_objects
-from vosrepro.scoring.png import LabelImage
-from vosrepro.scoring.scratch import Scratch
+from vosrepro.scoring.counting.counting import COUNTS, Counter
+from vosrepro.scoring.counting.disc import dilation_plan, half_widths, radius
+from vosrepro.scoring.counting.matching import Matcher, match_plain
+from vosrepro.scoring.counting.packing import pack_objects
+from vosrepro.scoring.counting.png import LabelImage
+from vosrepro.scoring.counting.scratch import Scratch
 
 
 def count(truth: np.ndarray, prediction: np.ndarray, ids=(1,)) -> np.ndarray:

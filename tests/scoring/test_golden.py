@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from made_masks import shared
 
-from vosrepro.errors import VosreproError
+from vosrepro.base.errors import VosreproError
 from vosrepro.scoring import score_folder
-from vosrepro.scoring.counting import COUNTS, Counter
-from vosrepro.scoring.disc import half_widths, radius
+from vosrepro.scoring.counting.counting import COUNTS, Counter
+from vosrepro.scoring.counting.disc import half_widths, radius
+from vosrepro.scoring.counting.packing import pack_objects
+from vosrepro.scoring.counting.png import LabelImage, decode
 from vosrepro.scoring.measures import contour_accuracy, region_similarity, statistics
-from vosrepro.scoring.packing import pack_objects
-from vosrepro.scoring.png import LabelImage, decode
 
 pytestmark = [pytest.mark.oracle, pytest.mark.data]
 CASES = [

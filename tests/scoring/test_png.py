@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vosrepro.scoring import png
-from vosrepro.scoring.fuzz import FINE, chunk, compare, encode, mutate, random_png
-from vosrepro.scoring.png import Malformed, decode
+from vosrepro.lab.fuzz import FINE, chunk, compare, encode, mutate, random_png
+from vosrepro.scoring.counting import png
+from vosrepro.scoring.counting.png import Malformed, decode
 
 LABELS = np.random.default_rng(0).integers(0, 2, (9, 21))
 

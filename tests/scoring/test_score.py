@@ -11,7 +11,7 @@ import pytest
 from made_masks import blobs
 
 from vosrepro.scoring import score_arrays
-from vosrepro.scoring.counting import COUNTS
+from vosrepro.scoring.counting.counting import COUNTS
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_seen_categories_from_a_training_meta(masks, capsys):
 
 
 def test_help_shows_every_protocol(capsys):
-    from vosrepro.scoring.protocols import PROTOCOLS
+    from vosrepro.scoring.counting.protocols import PROTOCOLS
 
     with pytest.raises(SystemExit) as caught:
         main(["score", "--help"])

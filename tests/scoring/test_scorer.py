@@ -12,11 +12,11 @@ import pytest
 from made_masks import blobs, write_video
 from slow_scorer import counts
 
-from vosrepro.errors import ConfigError, DataError, ProtocolError
-from vosrepro.labels import write_labels
+from vosrepro.base.errors import ConfigError, DataError, ProtocolError
+from vosrepro.base.labels import write_labels
+from vosrepro.lab.fuzz import encode
 from vosrepro.scoring import score_arrays, score_folder
-from vosrepro.scoring.fuzz import encode
-from vosrepro.scoring.protocols import PROTOCOLS
+from vosrepro.scoring.counting.protocols import PROTOCOLS
 
 
 def same(a, b):
@@ -49,8 +49,8 @@ def test_folder_zip_arrays_and_processes_agree(masks, protocol, monkeypatch):
     same(expected, score_arrays(predictions, root / "gt", protocol))
     archive = shutil.make_archive(str(root / "masks"), "zip", root / "pred")
     same(expected, score_folder(archive, root / "gt", protocol))
-    monkeypatch.setattr("vosrepro.scoring.execution.MIN_FRAMES", 1)
-    monkeypatch.setattr("vosrepro.scoring.execution.BLOCK_FRAMES", 2)
+    monkeypatch.setattr("vosrepro.scoring.counting.execution.MIN_FRAMES", 1)
+    monkeypatch.setattr("vosrepro.scoring.counting.execution.BLOCK_FRAMES", 2)
     same(expected, score_folder(archive, root / "gt", protocol, processes=2))
 
 
@@ -269,7 +269,7 @@ def score_zip(path):
 
 
 def test_a_zip_bomb_or_a_link_or_a_broken_zip_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("vosrepro.scoring.trees.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr("vosrepro.scoring.counting.trees.MAX_FILE_BYTES", 1000)
     with pytest.raises(DataError, match="inflates to 5000 bytes"):
         score_zip(zipped(tmp_path / "a.zip", {"a/0.png": bytes(5000)}))
     link = zipfile.ZipInfo("a/0.png")

@@ -11,11 +11,11 @@ import pytest
 from made_masks import blobs, write_video
 from PIL import Image
 
+from vosrepro.base.errors import DataError, ProtocolError
+from vosrepro.base.labels import write_labels
 from vosrepro.cli import main
-from vosrepro.errors import DataError, ProtocolError
-from vosrepro.labels import write_labels
+from vosrepro.lab.fuzz import encode
 from vosrepro.scoring import score_folder
-from vosrepro.scoring.fuzz import encode
 from vosrepro.scoring.submission import check_submission, expect_davis, expect_youtube, write_zip
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from vosrepro import tracking
-from vosrepro.journal import Journal
-from vosrepro.plan import journal_path
+from vosrepro.study.plan import journal_path
+from vosrepro.tracking import store as tracking
+from vosrepro.tracking.journal import Journal
 
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 

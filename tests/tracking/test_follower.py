@@ -14,10 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from vosrepro.artifacts import write_json
-from vosrepro.follower import complete, follow, mirror_once
-from vosrepro.journal import Journal
-from vosrepro.tracking import Store
+from vosrepro.base.files import write_json
+from vosrepro.tracking.follower import complete, follow, mirror_once
+from vosrepro.tracking.journal import Journal
+from vosrepro.tracking.store import Store
 
 pytestmark = pytest.mark.workflow
 
@@ -52,7 +52,9 @@ def start_thread(workflow: subprocess.Popen[bytes]) -> threading.Thread:
 
 def start_process(workflow: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """A follower that has nothing to do yet, so it never loads MLflow."""
-    code = f"from vosrepro.follower import follow; follow('mini', parent_pid={workflow.pid})"
+    code = (
+        f"from vosrepro.tracking.follower import follow; follow('mini', parent_pid={workflow.pid})"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     lock = Path("state/tracking/mini.lock")
     wait_for(lambda: lock.exists() and str(process.pid) in lock.read_text())
@@ -87,7 +89,7 @@ def test_complete_asks_the_follower_and_never_loads_mlflow_itself(
     thread = start_thread(workflow)
     begin().end()
     code = (
-        "import sys; from vosrepro.follower import complete;"
+        "import sys; from vosrepro.tracking.follower import complete;"
         f"print(complete('mini', '{OUT}').status, 'mlflow' in sys.modules)"
     )
     done = subprocess.run(
@@ -206,7 +208,7 @@ def test_two_processes_that_make_the_database_at_once_both_succeed(
     workplace: Path, begin: Callable[..., Journal]
 ) -> None:
     begin().end()
-    code = "from vosrepro.follower import complete; complete('{0}', '{0}.json')"
+    code = "from vosrepro.tracking.follower import complete; complete('{0}', '{0}.json')"
     both = [
         subprocess.Popen([sys.executable, "-c", code.format(study)]) for study in ("mini", "other")
     ]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vosrepro.journal import Journal
-from vosrepro.journal_tail import JournalTail, flatten
+from vosrepro.tracking.journal import Journal
+from vosrepro.tracking.tail import JournalTail, flatten
 
 
 def test_each_metric_is_read_once_while_the_file_grows(begin: Callable[..., Journal]) -> None:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from vosrepro import processes
-from vosrepro.artifacts import write_json
-from vosrepro.journal import Journal
-from vosrepro.mirror import Mirror
-from vosrepro.tracking import StoredRun
+from vosrepro.base.files import write_json
+from vosrepro.tracking import processes
+from vosrepro.tracking.journal import Journal
+from vosrepro.tracking.mirror import Mirror
+from vosrepro.tracking.store import StoredRun
 
 pytestmark = pytest.mark.workflow
 

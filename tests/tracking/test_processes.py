@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from vosrepro.processes import Lock, Process, lived_at
+from vosrepro.tracking.processes import Lock, Process, lived_at
 
 
 def test_a_process_is_alive_until_it_ends_even_unreaped() -> None:
@@ -31,7 +31,7 @@ def test_a_process_did_not_live_before_it_began() -> None:
 def test_a_lock_has_one_holder_and_dies_with_it(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "x.lock"
     code = (
-        "import sys, time; from vosrepro.processes import Lock;"
+        "import sys, time; from vosrepro.tracking.processes import Lock;"
         "lock = Lock(sys.argv[1]); print(lock.acquire(), flush=True); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE, text=True)

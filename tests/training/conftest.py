@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import tiny_training  # noqa: E402
+import tiny_training
 
 
 @pytest.fixture
@@ -26,7 +21,7 @@ def tiny(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def golden_stm():
     """Arrays computed with the original code of Mask-Propagation."""
-    root = Path(os.environ.get("VOSREPRO_SHARED", HERE.parents[1].parent / "shared"))
+    root = Path(os.environ.get("VOSREPRO_SHARED", Path(__file__).parents[3] / "shared"))
     path = root / "golden" / "stm.npz"
     if not path.is_file():
         pytest.skip(f"{path} is absent (set VOSREPRO_SHARED)")

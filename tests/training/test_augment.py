@@ -8,9 +8,9 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from vosrepro.errors import ConfigError
-from vosrepro.training import augment, geometry
-from vosrepro.training.augment import MEAN_COLOR, PRESETS
+from vosrepro.base.errors import ConfigError
+from vosrepro.training.data import augment, geometry
+from vosrepro.training.data.augment import MEAN_COLOR, PRESETS
 
 
 def rng(seed=0):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.params import ClipParams
-from vosrepro.training.clips import (
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.study.params import ClipParams
+from vosrepro.training.data.clips import (
     ClipSampler,
     Item,
     choose_anywhere,
@@ -24,7 +24,7 @@ from vosrepro.training.clips import (
     read_soft_mask,
     to_batch,
 )
-from vosrepro.training.loader import Clips, collate, make_loader
+from vosrepro.training.data.loader import Clips, collate, make_loader
 
 
 def rng(seed=0):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vosrepro.datasets.imagenet import LabeledImage
-from vosrepro.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.inference.images import center_crop
-from vosrepro.params import ClipParams
-from vosrepro.training.clips import ClipSampler, Item
-from vosrepro.training.images import NO_CLASS, ImageSampler, random_crop
+from vosrepro.study.params import ClipParams
+from vosrepro.training.data.clips import ClipSampler, Item
+from vosrepro.training.data.images import NO_CLASS, ImageSampler, random_crop
 
 
 def _clips(**changes):

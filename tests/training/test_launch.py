@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vosrepro.errors import ConfigError, DeviceError
-from vosrepro.training import launch as module
-from vosrepro.training.launch import (
+from vosrepro.base.errors import ConfigError, DeviceError
+from vosrepro.training.devices import launch as module
+from vosrepro.training.devices.launch import (
     child_environment,
     devices_for,
     first_host,
@@ -21,8 +21,8 @@ from vosrepro.training.launch import (
     usable_gpus,
     visible_devices,
 )
-from vosrepro.training.lease import Lease, lease
-from vosrepro.training.world import World
+from vosrepro.training.devices.lease import Lease, lease
+from vosrepro.training.devices.world import World
 
 #: Stands for the vosrepro command line: says what it was given, or waits.
 FAKE = """
@@ -32,7 +32,7 @@ if sys.argv[1] == "show":
     with open(f"rank{os.environ.get('RANK', '')}.json", "w") as file:
         json.dump({"pid": os.getpid(), **{k: os.environ.get(k) for k in keys}}, file)
 elif sys.argv[1] == "wait":
-    from vosrepro.training.world import World, die_with_parent
+    from vosrepro.training.devices.world import World, die_with_parent
     def stop(number, frame):
         open(f"stopped{os.environ.get('RANK', '')}", "w").close()
         sys.exit(1)

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from vosrepro.errors import DeviceError
-from vosrepro.training.lease import lease, lease_root
+from vosrepro.base.errors import DeviceError
+from vosrepro.training.devices.lease import lease, lease_root
 
 POOL = ("0", "1", "2", "3")
 
@@ -50,7 +50,7 @@ def test_many_claimants_never_share_a_device(tmp_path):
 
 def test_devices_of_a_killed_holder_are_free_at_once(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from vosrepro.training.lease import lease\n"
+        "import sys, time; from pathlib import Path; from vosrepro.training.devices.lease import lease\n"
         "with lease(4, list('0123'), root=Path(sys.argv[1])):\n print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(

@@ -7,15 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vosrepro.artifacts import file_digest
-from vosrepro.errors import BusyError, CheckpointError, ConfigError, DataError, VosreproError
-from vosrepro.journal import read_events
-from vosrepro.training.bench import bench, throughput_row
+from vosrepro.base.errors import BusyError, CheckpointError, ConfigError, DataError, VosreproError
+from vosrepro.base.files import file_digest
+from vosrepro.lab.train import bench, throughput_row
+from vosrepro.tracking.journal import read_events
+from vosrepro.training.data.order import build_seed
+from vosrepro.training.devices.world import World
 from vosrepro.training.loop import train
 from vosrepro.training.meter import LossGuard
-from vosrepro.training.order import build_seed
 from vosrepro.training.state import StateFolder
-from vosrepro.training.world import World
 
 
 def weights_of(node):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vosrepro.errors import CheckpointError, ConfigError
-from vosrepro.params import OptimizerParams
+from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.study.params import OptimizerParams
 from vosrepro.training.optimize import Optimizer, learning_rate
 
 
@@ -130,7 +130,7 @@ def test_training_does_not_load_torchs_compiler():
 
     code = (
         "import sys, torch\n"
-        "from vosrepro.params import OptimizerParams as P\n"
+        "from vosrepro.study.params import OptimizerParams as P\n"
         "from vosrepro.training.optimize import Optimizer\n"
         "import vosrepro.training.loop\n"
         "p = [torch.nn.Parameter(torch.ones(2))]\n"

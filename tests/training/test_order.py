@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vosrepro.training.order import build_seed, item_of, sample_generator, step_seed
+from vosrepro.training.data.order import build_seed, item_of, sample_generator, step_seed
 
 
 def test_generators_depend_on_each_of_their_arguments_only():

@@ -12,18 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vosrepro.artifacts import file_digest
-from vosrepro.errors import CheckpointError, VosreproError
-from vosrepro.journal import read_events
+from vosrepro.base.errors import CheckpointError, VosreproError
+from vosrepro.base.files import file_digest
+from vosrepro.tracking.journal import read_events
 from vosrepro.training.loop import train
 from vosrepro.training.record import identify
 from vosrepro.training.state import StateFolder
 
-PROGRAM = Path(__file__).with_name("tiny_training.py")
+PROGRAM = Path(__file__).parents[1] / "helpers/tiny_training.py"
 #: A window of three steps, so that a state falls into its middle.
 OPTIONS = {"state_every_steps": 2, "log_every_steps": 3}
 
-TORCHRUN = ("-m", "vosrepro.training.ranks", "--standalone", "--nproc-per-node=2")
+TORCHRUN = ("-m", "vosrepro.training.devices.ranks", "--standalone", "--nproc-per-node=2")
 
 pytestmark = pytest.mark.resume
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vosrepro.errors import DataError
+from vosrepro.base.errors import DataError
 from vosrepro.training.loop import train
 from vosrepro.training.state import StateFolder, check_free_space
 

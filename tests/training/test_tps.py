@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vosrepro.training import tps
+from vosrepro.training.data import tps
 
 
 @pytest.mark.parity

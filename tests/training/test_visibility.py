@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vosrepro.training.visibility import visible
+from vosrepro.training.data.visibility import visible
 
 FULL = 480 * 854
 

@@ -9,19 +9,16 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "inference"))
 from real_snakemake import snakemake, start
 from toy_study import make_davis17
 
-from vosrepro.journal import read_events
-from vosrepro.processes import Process
+from vosrepro.tracking.journal import read_events
+from vosrepro.tracking.processes import Process
 
 pytestmark = [pytest.mark.workflow, pytest.mark.resume]
 

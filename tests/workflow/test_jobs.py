@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from vosrepro import workflow
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.workflow import Jobs
 
 

@@ -3,7 +3,7 @@
 from snakemake.exceptions import WorkflowError
 
 try:
-    from vosrepro.errors import VosreproError
+    from vosrepro.base.errors import VosreproError
     from vosrepro.workflow import Jobs, start_follower
 except ImportError as error:
     raise WorkflowError(f"vosrepro is not installed ({error}): run `make setup` first")

@@ -1,17 +1,17 @@
-"""Data sets: loaders, verification, generated data. Usual folders: `vosrepro.datasets.folders.SOURCES`."""
+"""Data sets: loaders, verification, generated data. Usual folders: `vosrepro.datasets.sets.folders.SOURCES`."""
 
 from __future__ import annotations
 
-from vosrepro.datasets.catalog import (
+from vosrepro.datasets.generated import generate
+from vosrepro.datasets.prepare.verification import verify
+from vosrepro.datasets.sets.catalog import (
     benchmark_images,
     benchmark_truth,
     benchmark_videos,
     static_images,
     training_videos,
 )
-from vosrepro.datasets.generated import generate
-from vosrepro.datasets.verification import verify
-from vosrepro.datasets.video import StaticImage, Truth, Video, read_annotation, read_frame
+from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_annotation, read_frame
 
 __all__ = [
     "StaticImage",

@@ -5,9 +5,9 @@ Source: hkchengrex/MiVOS: README (about 30,000 videos of 160 frames; any subset 
 
 from __future__ import annotations
 
-from vosrepro.datasets.folders import set_folder
-from vosrepro.datasets.video import Video, list_videos, open_video
-from vosrepro.params import DataParams
+from vosrepro.datasets.sets.folders import set_folder
+from vosrepro.datasets.sets.video import Video, list_videos, open_video
+from vosrepro.study.params import DataParams
 
 
 def training(data: DataParams) -> list[Video]:

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vosrepro.artifacts import file_digest, read_json, write_json, write_text
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.files import file_digest, read_json, write_json, write_text
 from vosrepro.datasets import benchmark_images
-from vosrepro.errors import CheckpointError, ConfigError, DataError
 from vosrepro.inference.clock import FrameClock, memory
 from vosrepro.inference.images import BATCH, best_classes, central_crops
-from vosrepro.inference.weights import build_model
 from vosrepro.methods import get_method
 from vosrepro.scoring.classification import BACKGROUND, COLUMNS, PLACES
+from vosrepro.weights.files import build_model
 
 if TYPE_CHECKING:
-    from vosrepro.datasets.imagenet import LabeledImage
+    from vosrepro.datasets.sets.imagenet import LabeledImage
     from vosrepro.methods.common.classification import Classifier
-    from vosrepro.plan import Entry, Plan
+    from vosrepro.study.plan import Entry, Plan
 
 log = logging.getLogger(__name__)
 #: Images that are kept together.

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from vosrepro.artifacts import atomic, write_json
+from vosrepro.base.files import atomic, write_json
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, read_frame
 from vosrepro.inference.runner import upload
 from vosrepro.methods import get_method
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vosrepro.methods.common.correspondence import Correspondence
-    from vosrepro.plan import Plan, Run
+    from vosrepro.study.plan import Plan, Run
 
 _PAIRS = 3
 

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vosrepro.artifacts import file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.files import file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.labels import write_labels
+from vosrepro.base.provenance import provenance, source_digest
 from vosrepro.datasets import Video, benchmark_videos
-from vosrepro.datasets.resized import restore
-from vosrepro.errors import CheckpointError, ConfigError, DataError
+from vosrepro.datasets.sets.resized import restore
 from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
 from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
-from vosrepro.inference.weights import inference_model
-from vosrepro.journal import Journal
-from vosrepro.labels import write_labels
 from vosrepro.methods import get_method
-from vosrepro.plan import Entry, Plan, Run
-from vosrepro.provenance import provenance, source_digest
+from vosrepro.study.plan import Entry, Plan, Run
+from vosrepro.tracking.journal import Journal
+from vosrepro.weights.files import inference_model
 
 if TYPE_CHECKING:
-    from vosrepro.types import Segmenter
+    from vosrepro.base.types import Segmenter
 
 log = logging.getLogger(__name__)
 _WARM_UP_FRAMES = 3

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from vosrepro.datasets.imagenet import BrokenImage, LabeledImage, read_image
+from vosrepro.datasets.sets.imagenet import BrokenImage, LabeledImage, read_image
 from vosrepro.methods.common.classification import Classifier, background
 from vosrepro.scoring.classification import PLACES
 

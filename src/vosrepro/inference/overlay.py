@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from vosrepro.artifacts import atomic
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.labels import palette
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.files import atomic
+from vosrepro.base.labels import palette
 
 #: Ending -> container, encoder, its options; all with 4:2:0 color, which every browser decodes.
 _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {

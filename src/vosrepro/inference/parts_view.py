@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vosrepro.artifacts import atomic
+from vosrepro.base.files import atomic
 from vosrepro.datasets import Video, benchmark_videos, read_frame
 from vosrepro.inference.overlay import blend
 from vosrepro.inference.runner import segment_video
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vosrepro.methods.parts.segmenter import PartsSegmenter, PartView
-    from vosrepro.plan import Plan, Run
+    from vosrepro.study.plan import Plan, Run
 
 
 _MOST_FRAMES = 24  # of the report's animation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vosrepro.errors import CheckpointError, DataError
+from vosrepro.base.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

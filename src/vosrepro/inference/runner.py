@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import DataError
+from vosrepro.base.errors import DataError
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
 from vosrepro.methods.common.decision import most_likely
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
 if TYPE_CHECKING:
+    from vosrepro.base.types import Segmenter
     from vosrepro.datasets import Video
-    from vosrepro.types import Segmenter
 
 #: Frames whose labels wait on a GPU before one copy to the host; on a CPU each comes at once.
 _BLOCK = 32

@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from vosrepro.artifacts import atomic, file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.provenance import provenance
 from vosrepro.datasets import Video, read_annotation, training_videos
-from vosrepro.errors import ConfigError, DataError
 from vosrepro.inference.runner import segment_video
-from vosrepro.inference.weights import build_model, inference_model, save_weights
-from vosrepro.journal import Journal
 from vosrepro.methods import get_method
-from vosrepro.plan import Plan, Run
-from vosrepro.provenance import provenance
-from vosrepro.released import imported_weights
 from vosrepro.scoring import score_arrays
+from vosrepro.study.plan import Plan, Run
+from vosrepro.tracking.journal import Journal
+from vosrepro.weights.files import build_model, inference_model, save_weights
+from vosrepro.weights.released import imported_weights
 
 log = logging.getLogger(__name__)
 _METRICS = ("J&F-Mean", "J-Mean", "F-Mean")

@@ -6,10 +6,10 @@ import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vosrepro.types import Method
+    from vosrepro.base.types import Method
 
 REGISTRY: dict[str, str] = {
     "copy": "vosrepro.methods.copy:METHOD",

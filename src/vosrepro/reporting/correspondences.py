@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vosrepro.artifacts import read_json
+from vosrepro.base.errors import VosreproError
+from vosrepro.base.files import read_json
 from vosrepro.datasets import read_frame
-from vosrepro.errors import VosreproError
-from vosrepro.reporting.table import Row
+from vosrepro.reporting.evidence.table import Row
 
 _JPEG_QUALITY = 85
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vosrepro.errors import DataError, ProtocolError
+from vosrepro.base.errors import DataError, ProtocolError
 from vosrepro.scoring.statistics import Interval
 
 if TYPE_CHECKING:
-    from vosrepro.datasets.imagenet import LabeledImage
+    from vosrepro.datasets.sets.imagenet import LabeledImage
 
 PROTOCOL = "imagenet"
 METRICS = ("Top1", "Top5")
@@ -127,7 +127,7 @@ class Accuracy:
             folder: created if need be.
             extra: further keys of score.json, such as provenance.
         """
-        from vosrepro.artifacts import write_json, write_text
+        from vosrepro.base.files import write_json, write_text
 
         folder = Path(folder)
         lines = ["class,images,Top1,Top5", *(",".join(map(str, row)) for row in self.by_class())]

@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vosrepro.artifacts import file_digest, read_json, write_json
+from vosrepro.base.errors import DataError
+from vosrepro.base.files import file_digest, read_json, write_json
+from vosrepro.base.provenance import provenance
 from vosrepro.datasets import benchmark_images, benchmark_truth
-from vosrepro.errors import DataError
-from vosrepro.journal import Journal
-from vosrepro.plan import Entry, Plan, Run
-from vosrepro.provenance import provenance
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
+from vosrepro.study.plan import Entry, Plan, Run
+from vosrepro.tracking.journal import Journal
 
 
 def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:

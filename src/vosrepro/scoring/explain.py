@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vosrepro.artifacts import atomic
-from vosrepro.errors import ConfigError, ProtocolError
-from vosrepro.scoring.counting import COUNTS, Counter
-from vosrepro.scoring.disc import half_widths, radius
-from vosrepro.scoring.jobs import plan_jobs
+from vosrepro.base.errors import ConfigError, ProtocolError
+from vosrepro.base.files import atomic
+from vosrepro.scoring.counting.counting import COUNTS, Counter
+from vosrepro.scoring.counting.disc import half_widths, radius
+from vosrepro.scoring.counting.jobs import plan_jobs
+from vosrepro.scoring.counting.protocols import find_protocol
+from vosrepro.scoring.counting.readers import PairReader, listed
+from vosrepro.scoring.counting.trees import open_tree
 from vosrepro.scoring.measures import contour_accuracy, region_similarity
-from vosrepro.scoring.protocols import find_protocol
-from vosrepro.scoring.readers import PairReader, listed
 from vosrepro.scoring.scorer import Meta
-from vosrepro.scoring.trees import open_tree
 
 #: RGB of each kind of pixel, and what it means.
 LEGEND = {
@@ -39,7 +39,7 @@ class Explanation(NamedTuple):
     """One object in one frame.
 
     Attributes:
-        counts: by name, see `vosrepro.scoring.counting.COUNTS`.
+        counts: by name, see `vosrepro.scoring.counting.counting.COUNTS`.
         radius: boundary tolerance in pixels.
         j: region similarity.
         precision: of the boundary.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from vosrepro.scoring.counting import COUNTS
+from vosrepro.scoring.counting.counting import COUNTS
+from vosrepro.scoring.counting.selection import ObjectCounts
 from vosrepro.scoring.measures import contour_accuracy, region_similarity, statistics
-from vosrepro.scoring.selection import ObjectCounts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ class Score:
             split: part of the official file names: global_results-<split>.csv and
                 per-sequence_results-<split>.csv.
         """
-        from vosrepro.artifacts import write_json, write_text
+        from vosrepro.base.files import write_json, write_text
 
         folder = Path(folder)
         self._write_counts(folder)
@@ -178,7 +178,7 @@ class Score:
         return _csv(("Sequence", "J-Mean", "F-Mean"), rows)
 
     def _write_counts(self, folder: Path) -> None:
-        from vosrepro.artifacts import atomic, write_text
+        from vosrepro.base.files import atomic, write_text
 
         columns = self.columns()
         try:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from vosrepro.errors import ConfigError, DataError
-from vosrepro.scoring.cache import TruthCache
-from vosrepro.scoring.execution import Task, count_jobs
-from vosrepro.scoring.jobs import plan_jobs
-from vosrepro.scoring.protocols import find_protocol
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.scoring.counting.cache import TruthCache
+from vosrepro.scoring.counting.execution import Task, count_jobs
+from vosrepro.scoring.counting.jobs import plan_jobs
+from vosrepro.scoring.counting.protocols import find_protocol
+from vosrepro.scoring.counting.selection import select
+from vosrepro.scoring.counting.trees import ArrayTree, Tree, check_nesting, open_tree
 from vosrepro.scoring.score import Score
-from vosrepro.scoring.selection import select
-from vosrepro.scoring.trees import ArrayTree, Tree, check_nesting, open_tree
 
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -36,7 +36,7 @@ def score_folder(
     Args:
         results: folder, zip, or folder inside a zip, with `<sequence>/<frame>.png`.
         truth: annotations in the same layout.
-        protocol: name in `vosrepro.scoring.protocols.PROTOCOLS`.
+        protocol: name in `vosrepro.scoring.counting.protocols.PROTOCOLS`.
         sequences: which to score, in this order; None: all of `truth`.
         meta: meta.json in the form of YouTube-VOS: objects with their first frames and categories.
         seen: categories that are in the training set, for the seen/unseen split; None: those of
@@ -158,7 +158,7 @@ class Meta:
         self._seen = None if seen is None else set(seen)
         if path is None:
             return
-        from vosrepro.artifacts import read_json
+        from vosrepro.base.files import read_json
 
         document = read_json(path)
         try:

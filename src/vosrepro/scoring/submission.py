@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vosrepro.artifacts import atomic, file_digest, read_json
-from vosrepro.errors import DataError, ProtocolError
-from vosrepro.scoring.packing import VOID, labels_in
-from vosrepro.scoring.png import Malformed, decode
-from vosrepro.scoring.trees import FolderTree, ZipTree, open_tree
+from vosrepro.base.errors import DataError, ProtocolError
+from vosrepro.base.files import atomic, file_digest, read_json
+from vosrepro.scoring.counting.packing import VOID, labels_in
+from vosrepro.scoring.counting.png import Malformed, decode
+from vosrepro.scoring.counting.trees import FolderTree, ZipTree, open_tree
 
 Server = Literal["davis", "youtube"]
 Level = Literal["error", "warning"]
@@ -84,7 +84,7 @@ def expect_davis(root: Path | str, *, split: str = "test-dev") -> dict[str, Expe
     Raises:
         DataError: if the archive is incomplete.
     """
-    from vosrepro.scoring.layout import read_list
+    from vosrepro.scoring.counting.layout import read_list
 
     root = Path(root)
     expected = {}

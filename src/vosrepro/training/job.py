@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from vosrepro.artifacts import file_digest
-from vosrepro.costs import training_bytes
-from vosrepro.errors import CheckpointError, DataError
-from vosrepro.inference.weights import load_strictly, load_weights, save_weights
-from vosrepro.journal import Journal
+from vosrepro.base.errors import CheckpointError, DataError
+from vosrepro.base.files import file_digest
+from vosrepro.costs.jobs import training_bytes
 from vosrepro.methods import get_method
+from vosrepro.tracking.journal import Journal
 from vosrepro.training import record
 from vosrepro.training.average import WeightAverage
+from vosrepro.training.data.order import build_seed
+from vosrepro.training.devices.world import World
 from vosrepro.training.meter import LossGuard, Meter
 from vosrepro.training.optimize import Optimizer
-from vosrepro.training.order import build_seed
 from vosrepro.training.state import StateFolder, check_free_space
 from vosrepro.training.sync_norm import has_live_norm, synchronize
-from vosrepro.training.world import World
+from vosrepro.weights.files import load_strictly, load_weights, save_weights
 
 if TYPE_CHECKING:
-    from vosrepro.plan import StageNode
-    from vosrepro.types import Method
+    from vosrepro.base.types import Method
+    from vosrepro.study.plan import StageNode
 
 log = logging.getLogger(__name__)
 

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import torch
 
-from vosrepro.errors import ConfigError, DeviceError, VosreproError
-from vosrepro.journal import Journal
+from vosrepro.base.errors import ConfigError, DeviceError, VosreproError
 from vosrepro.methods import get_method
+from vosrepro.tracking.journal import Journal
 from vosrepro.training import record
-from vosrepro.training.clips import load_items, to_batch
-from vosrepro.training.images import validation
+from vosrepro.training.data.clips import load_items, to_batch
+from vosrepro.training.data.images import validation
+from vosrepro.training.data.loader import batches, make_loader
+from vosrepro.training.data.order import step_seed
+from vosrepro.training.devices.world import World, joined, pick_device
 from vosrepro.training.job import Job
-from vosrepro.training.loader import batches, make_loader
 from vosrepro.training.meter import Meter
 from vosrepro.training.optimize import learning_rate
-from vosrepro.training.order import step_seed
 from vosrepro.training.state import StateFolder
 from vosrepro.training.stop import Stop
-from vosrepro.training.world import World, joined, pick_device
 
 if TYPE_CHECKING:
-    from vosrepro.params import Study
-    from vosrepro.plan import StageNode
+    from vosrepro.study.params import Study
+    from vosrepro.study.plan import StageNode
 
 log = logging.getLogger(__name__)
 

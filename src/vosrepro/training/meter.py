@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from vosrepro.training.world import World
+    from vosrepro.training.devices.world import World
 
 
 class Meter:

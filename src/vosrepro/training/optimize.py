@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vosrepro.errors import CheckpointError, ConfigError
-from vosrepro.params import ParameterGroup
+from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.study.params import ParameterGroup
 
 if TYPE_CHECKING:
-    from vosrepro.params import OptimizerParams
+    from vosrepro.study.params import OptimizerParams
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8

@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vosrepro.artifacts import atomic, file_digest, read_json, value_digest, write_json
-from vosrepro.errors import CheckpointError, DataError
-from vosrepro.journal import Journal, read_events
-from vosrepro.provenance import provenance, source_digest
+from vosrepro.base.errors import CheckpointError, DataError
+from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json
+from vosrepro.base.provenance import provenance, source_digest
+from vosrepro.tracking.journal import Journal, read_events
 
 if TYPE_CHECKING:
-    from vosrepro.plan import StageNode
+    from vosrepro.study.plan import StageNode
     from vosrepro.training.state import StateFolder
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from vosrepro.artifacts import atomic, file_digest
-from vosrepro.errors import BusyError, CheckpointError, DataError
-from vosrepro.processes import Lock, Process
+from vosrepro.base.errors import BusyError, CheckpointError, DataError
+from vosrepro.base.files import atomic, file_digest
+from vosrepro.tracking.processes import Lock, Process
 
 _FULL_BYTES = 1 << 20  # less than this is no room for a state
 _DYING_S = 5.0  # how long to wait for a lock whose recorded holder is dead

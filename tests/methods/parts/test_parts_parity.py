@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vosrepro.inference.parity_command import read_fixture
-from vosrepro.methods import get_method
+from vosrepro.commands.parity import read_fixture
+from vosrepro.lab.parity import get_parity
 from vosrepro.methods.parts.resnet import ResNet50v2, same_max_pool, tiled_shortcut
 
 pytestmark = pytest.mark.parity
@@ -40,7 +40,7 @@ def arrays():
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_agrees_with_the_reference(arrays, group):
     own = {name: value for name, value in arrays.items() if name.startswith(f"{group}/")}
-    rows = get_method("parts").parity(own)
+    rows = get_parity("parts")(own)
     assert rows
     assert [row.array for row in rows if not row.passed] == []
 
@@ -48,15 +48,13 @@ def test_a_group_agrees_with_the_reference(arrays, group):
 @pytest.mark.slow
 def test_resnet_50_v2_agrees_with_the_reference(arrays):
     own = {name: value for name, value in arrays.items() if name.startswith("r50v2/")}
-    rows = get_method("parts").parity(own)
+    rows = get_parity("parts")(own)
     assert [row.array for row in rows if not row.passed] == []
     assert len(rows) == 8
 
 
 def test_every_array_of_the_fixture_is_an_input_or_compared(arrays):
-    rows = get_method("parts").parity(
-        {k: v for k, v in arrays.items() if not k.startswith("r50v2")}
-    )
+    rows = get_parity("parts")({k: v for k, v in arrays.items() if not k.startswith("r50v2")})
     compared = {row.array for row in rows}
     inputs = {
         "siam/x", "xcorr/z", "xcorr/x", "label/center_yx", "label/logits", "geom/boxes",
@@ -72,7 +70,7 @@ def test_every_array_of_the_fixture_is_an_input_or_compared(arrays):
 def test_a_damaged_array_fails(arrays):
     own = {name: value for name, value in arrays.items() if name.startswith("geom/")}
     own["geom/cell_px"] = own["geom/cell_px"] + 0.01
-    assert not all(row.passed for row in get_method("parts").parity(own))
+    assert not all(row.passed for row in get_parity("parts")(own))
 
 
 def test_resnet_50_v2_has_the_published_number_of_weights():

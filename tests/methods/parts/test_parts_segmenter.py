@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.parts.drawing import draw_parts
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.segmenter import PartsSegmenter

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods import get_method
 from vosrepro.methods.parts.mask_loss import legacy_bilinear, mask_loss
 from vosrepro.methods.parts.model import PartsNet
@@ -12,7 +12,7 @@ from vosrepro.methods.parts.own_guess import guess_earlier
 from vosrepro.methods.parts.pairs import Warp, draw_parts, follow_boxes, tight_boxes
 from vosrepro.methods.parts.schedule import imagenet_rate, linear_rate
 from vosrepro.methods.parts.train import train_step
-from vosrepro.params import load_method
+from vosrepro.study.params import load_method
 from vosrepro.training.optimize import Optimizer, learning_rate
 from vosrepro.training.sync_norm import SyncedBatchNorm2d, synchronize
 

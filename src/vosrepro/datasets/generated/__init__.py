@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vosrepro.errors import BusyError, DataError
+from vosrepro.base.errors import BusyError, DataError
 
 #: Raised by hand whenever the bytes for a seed change.
 REVISION = 3
@@ -87,7 +87,7 @@ def read_marker(root: Path) -> dict[str, Any] | None:
 
 def tree_facts(root: Path) -> dict[str, Any]:
     """Number, bytes and digest (over sorted path, size, SHA-256) of all files but the marker."""
-    from vosrepro.datasets.manifest import content_digest
+    from vosrepro.datasets.prepare.manifest import content_digest
 
     files = sorted(p for p in root.rglob("*") if p.is_file() and p != root / MARKER)
     return content_digest(files, root)

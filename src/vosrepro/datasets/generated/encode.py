@@ -13,7 +13,7 @@ import zlib
 import cv2
 import numpy as np
 
-from vosrepro.labels import VOID, palette
+from vosrepro.base.labels import VOID, palette
 
 JPEG_QUALITY = 90
 _JPEG = [

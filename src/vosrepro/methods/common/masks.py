@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vosrepro.errors import DataError
+from vosrepro.base.errors import DataError
 
 
 def one_hot(labels: torch.Tensor, ids: range) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 
 _SHOWN = 5
 _COUNTER = "num_batches_tracked"

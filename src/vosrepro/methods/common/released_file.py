@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 
 _ORDERED = "collections.OrderedDict"
 _LEGACY_PICKLES = 4  # magic number, protocol version, system facts, the object

@@ -1,7 +1,7 @@
 """`copy`: repeat the first mask of every object for ever. The floor of every table."""
 
+from vosrepro.base.types import Method
 from vosrepro.methods.copy.segmenter import CopySegmenter
-from vosrepro.types import Method
 
 METHOD = Method(
     name="copy",

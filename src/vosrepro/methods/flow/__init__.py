@@ -1,7 +1,7 @@
 """`flow`: carry the masks along dense optical flow. The floor that knows about motion."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.flow.segmenter import FlowSegmenter
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="flow",

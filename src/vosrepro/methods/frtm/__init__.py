@@ -1,12 +1,11 @@
 """`frtm`: fast and robust target models."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.frtm.convert import convert
 from vosrepro.methods.frtm.model import FRTM
-from vosrepro.methods.frtm.parity import parity
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.frtm.train import train_step
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="frtm",
@@ -23,6 +22,5 @@ METHOD = Method(
     build=FRTM,
     train_step=train_step,
     convert=convert,
-    parity=parity,
     prepare=prepare,
 )

@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from vosrepro.errors import DataError
+from vosrepro.base.errors import DataError
 from vosrepro.methods.frtm.augment_specs import Spec, draw_locations, draw_specs
 
 #: Transforms drawn per round, of whose valid views a random few are kept. Found by matching the recorded

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 from vosrepro.methods.common.released import checked
 from vosrepro.methods.frtm.backbone import imagenet_state
 from vosrepro.methods.frtm.model import FRTM

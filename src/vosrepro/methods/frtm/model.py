@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 from vosrepro.methods.frtm.backbone import Backbone, imagenet_state
 from vosrepro.methods.frtm.refiner import Refiner
 

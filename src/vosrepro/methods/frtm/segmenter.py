@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from vosrepro.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.frtm.augment import augment_first_frame
 from vosrepro.methods.frtm.merging import merged_labels

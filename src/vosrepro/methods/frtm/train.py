@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.frtm.augment import augment_first_frame
 from vosrepro.methods.frtm.cache import TargetCache
 from vosrepro.methods.frtm.segmenter import made_settings
@@ -50,7 +50,7 @@ def train_step(
 
     Args:
         model: the network or its DDP wrapper; called exactly once.
-        batch: see `vosrepro.types.Batch`; the first frame of a clip is the annotated one.
+        batch: see `vosrepro.base.types.Batch`; the first frame of a clip is the annotated one.
         iteration: step within the stage; unused.
         views: of the start frame, the original included.
         frames_together: see `vosrepro.methods.frtm.model.FRTM.forward`.

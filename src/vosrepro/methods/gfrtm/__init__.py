@@ -1,12 +1,11 @@
 """`gfrtm`: FRTM with a reuse gate."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.gfrtm.convert import convert
 from vosrepro.methods.gfrtm.model import GFRTM
-from vosrepro.methods.gfrtm.parity import parity
 from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
 from vosrepro.methods.gfrtm.train import train_step
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="gfrtm",
@@ -23,6 +22,5 @@ METHOD = Method(
     build=GFRTM,
     train_step=train_step,
     convert=convert,
-    parity=parity,
     prepare=prepare,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.frtm.refiner import ORDER
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 

@@ -62,7 +62,7 @@ def train_step(
 
     Args:
         model: the network or its DDP wrapper; called exactly once.
-        batch: see `vosrepro.types.Batch`.
+        batch: see `vosrepro.base.types.Batch`.
         iteration: step within the stage.
         gate: False trains the base network only (FRTM's step).
         m1: lower bound of the wanted reuse probability, growing over `margin_steps`.

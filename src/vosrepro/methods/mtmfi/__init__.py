@@ -1,12 +1,11 @@
 """`mtmfi`: multi-level target models with feature integration, on FRTM."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.mtmfi.convert import convert
 from vosrepro.methods.mtmfi.model import MTMFI
-from vosrepro.methods.mtmfi.parity import parity
 from vosrepro.methods.mtmfi.segmenter import MTMFISegmenter
 from vosrepro.methods.mtmfi.train import train_step
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="mtmfi",
@@ -23,6 +22,5 @@ METHOD = Method(
     build=MTMFI,
     train_step=train_step,
     convert=convert,
-    parity=parity,
     prepare=prepare,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, TSE, LevelRefiner, Refiner, Upsampler
 

@@ -1,12 +1,11 @@
 """`parts`: tracks parts of an object and propagates their masks."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.parts.classifier import classifier
 from vosrepro.methods.parts.model import PartsNet
-from vosrepro.methods.parts.parity import parity
 from vosrepro.methods.parts.segmenter import PartsSegmenter
 from vosrepro.methods.parts.train import train_step
 from vosrepro.methods.parts.transfer import transfer
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="parts",
@@ -21,7 +20,6 @@ METHOD = Method(
     build=PartsNet,
     train_step=train_step,
     transfer=transfer,
-    parity=parity,
     classifier=classifier,
     notes={
         "origin": "the thesis repository holds ImageNet training, a box tracker and unfinished parts code; it "

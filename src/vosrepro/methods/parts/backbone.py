@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.parts.resnet import ResNet50v2, glorot
 
 Backbone = Literal["small", "resnet50v2", "resnet50"]

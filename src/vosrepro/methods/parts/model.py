@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.parts.backbone import FPN, Backbone, make_backbone
 from vosrepro.methods.parts.boxes import cell_px, level_of, squares
 from vosrepro.methods.parts.combine import similarity

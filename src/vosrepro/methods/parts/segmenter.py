@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts, merge

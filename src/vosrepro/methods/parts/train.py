@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.classification import background
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts

@@ -1,10 +1,9 @@
 """`pml`: segments by nearest neighbours in a learned pixel embedding."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.pml.convert import build, convert, transfer
-from vosrepro.methods.pml.parity import parity
 from vosrepro.methods.pml.segmenter import PMLSegmenter
 from vosrepro.methods.pml.train import train_step
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="pml",
@@ -20,7 +19,6 @@ METHOD = Method(
     train_step=train_step,
     transfer=transfer,
     convert=convert,
-    parity=parity,
     notes={
         "reproduction": "sydney0zq/PML, which does not run as published; the profile 'seed' does what "
         "its code does, the profile 'paper' what the paper describes, with our choices where it is silent",

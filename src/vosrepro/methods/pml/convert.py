@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.common.released_file import read_released
 from vosrepro.methods.pml.model import PML
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 
 Coords = Literal["zero", "ij", "ijt"]
 Head = Literal["seed", "paper"]

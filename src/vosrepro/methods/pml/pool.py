@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.pml.search import Neighbors, nearest
 from vosrepro.methods.pml.votes import hard_vote, margin_vote, soft_vote
 

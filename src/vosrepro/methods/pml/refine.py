@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.pml.bilateral import BilateralGrid, bilateral_filter, solve
 from vosrepro.methods.pml.guided import guided_filter
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 
 #: Query cells per matrix product: on a CPU 256 x 6527 similarities (7 MB) stay in its cache; a GPU
 #: wants few, large products.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.pml.cells import Geometry, cell_fractions, cell_labels, own_cells, to_pixels
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool, Vote

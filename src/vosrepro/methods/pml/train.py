@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.pml.cells import Geometry, cell_labels
 from vosrepro.methods.pml.loss import sample_anchors, triplet_loss, usable_labels
 

@@ -1,14 +1,13 @@
 """`stm`: space-time memory network, as improved by MiVOS' Mask-Propagation."""
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.methods.stm.build import build
 from vosrepro.methods.stm.convert import convert
 from vosrepro.methods.stm.correspondence import correspond
-from vosrepro.methods.stm.parity import parity
 from vosrepro.methods.stm.prepare import prepare
 from vosrepro.methods.stm.segmenter import STMSegmenter
 from vosrepro.methods.stm.train import train_step
 from vosrepro.methods.stm.transfer import transfer
-from vosrepro.types import Method, Paper
 
 METHOD = Method(
     name="stm",
@@ -24,7 +23,6 @@ METHOD = Method(
     train_step=train_step,
     transfer=transfer,
     convert=convert,
-    parity=parity,
     prepare=prepare,
     correspond=correspond,
 )

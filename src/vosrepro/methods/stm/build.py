@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vosrepro.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.network import SpaceTimeNetwork
 from vosrepro.methods.stm.original import OriginalSTM

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vosrepro.errors import ConfigError
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.stm.encoders import Block, Norm, ResNetEncoder
 from vosrepro.methods.stm.network import QueryFeatures, SpaceTimeNetwork, side_by_side
 

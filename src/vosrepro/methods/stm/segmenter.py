@@ -104,7 +104,7 @@ class STMSegmenter:
 
     @torch.inference_mode()
     def step(self, frame: torch.Tensor, new: torch.Tensor | None = None) -> torch.Tensor:
-        """Segment the next frame; see `vosrepro.types.Segmenter`."""
+        """Segment the next frame; see `vosrepro.base.types.Segmenter`."""
         if self._memory is None:
             raise RuntimeError("init must be called before step")
         if self._pending is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from vosrepro.errors import CheckpointError
+from vosrepro.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""What all layers share: words, errors, files, labels, machine, provenance."""

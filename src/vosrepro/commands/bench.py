@@ -1,0 +1,44 @@
+"""Measure speed and memory; every figure is meant to be rerun by anyone.
+
+vosrepro bench score   the scorer against other scorers, side by side
+vosrepro bench infer   frames per second, latency and memory of a method
+vosrepro bench train   samples per second of loader, step and both
+vosrepro bench work    floating-point operations of a study's samples and frames
+vosrepro bench pml     metric learning's search and bilateral solver beside the forms they replace
+vosrepro bench target  target models' solver and the reuse gate beside the forms they replace
+vosrepro bench parts   all parts in one correlation beside a loop over parts; classification
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+_MODULES = {
+    "score": "vosrepro.lab.score",
+    "infer": "vosrepro.lab.infer",
+    "train": "vosrepro.lab.train",
+    "work": "vosrepro.lab.work_command",
+    "pml": "vosrepro.lab.pml",
+    "target": "vosrepro.lab.target",
+    "parts": "vosrepro.lab.parts",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The name of the benchmark; the rest belongs to it."""
+    parser.add_argument("what", choices=sorted(_MODULES))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see `vosrepro bench WHAT --help`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one benchmark."""
+    module = importlib.import_module(_MODULES[args.what])
+    parser = argparse.ArgumentParser(
+        prog=f"vosrepro bench {args.what}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args.rest)) or 0)

@@ -1,0 +1,133 @@
+"""Every system and number of the sources: which entry it is, whether it runs in mini, can be imported, is in paper.
+
+A line is one system on one benchmark: a group of rows of params/published.csv, or an entry of the study `paper`
+without any. Numbers that are only recalled are counted, never shown. A hole is a published system that no
+study runs and params/released.yaml does not explain; with one, the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vosrepro.study.plan import Entry, load_plan
+from vosrepro.study.published import METRICS, Published, load_published
+from vosrepro.weights.released import Released, Unavailable, load_released
+
+Name = tuple[str, str, str, str]  # method, recipe, variant, benchmark
+_STUDIES = Path("params/studies")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One system on one benchmark.
+
+    Attributes:
+        published: how many numbers were published for it.
+        numbers: its published numbers, for instance "J-Mean 87.8 (readme)"; "none published" if there are none.
+        mini: "yes", "other settings" (the method runs there, with another recipe or variant), or "no".
+        importable: the recipe of released weights, or why there is none.
+        paper: "yes", "in released", or why no study trains it.
+        hole: whether a reader would miss an explanation.
+    """
+
+    name: Name
+    published: int
+    numbers: str
+    mini: str
+    importable: str
+    paper: str
+    hole: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to show."""
+    parser.add_argument("--method", help="only this method")
+    parser.add_argument("--holes", action="store_true", help="only lines that lack something")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; 1 if there is a hole."""
+    lines = coverage()
+    holes = sum(line.hole for line in lines)
+    shown = [
+        line for line in lines
+        if args.method in (None, line.name[0]) and (line.hole or not args.holes)
+    ]  # fmt: skip
+    width = max((len("/".join(line.name)) for line in shown), default=10)
+    print(
+        f"{'system / benchmark':<{width}}  {'in mini':<14}  {'in paper':<11}  importable; published numbers"
+    )
+    for line in shown:
+        print(f"{'/'.join(line.name):<{width}}  {line.mini:<14}  {line.paper:<11}  "
+              f"{line.importable}; {line.numbers}")  # fmt: skip
+    with_numbers = [line for line in lines if line.published]
+    count = sum(line.published for line in lines)
+    print(
+        f"{len(lines)} lines, {len(with_numbers)} of them with {count} published numbers; {holes} holes"
+    )
+    return 1 if holes else 0
+
+
+def coverage() -> list[Line]:
+    """All lines, by method and recipe in the order of the study `paper`, then what only the sources have."""
+    published = load_published(recalled=True)
+    released = load_released()
+    paper = _entries("paper")
+    imported = _entries("released")
+    minis = {
+        name: entry
+        for path in sorted(_STUDIES.glob("mini*.yaml"))
+        for name, entry in _entries(path.stem).items()
+    }
+    groups: dict[Name, list[Published]] = {}
+    for key, number in published.items():
+        groups.setdefault(key[:4], []).append(number)
+    names = dict.fromkeys((*paper, *groups))
+    return [_line(name, groups.get(name, []), paper, imported, minis, released) for name in names]
+
+
+def _entries(study: str) -> dict[Name, Entry]:
+    plan = load_plan(_STUDIES / f"{study}.yaml")
+    return {entry.published_name: entry for entry in plan.entries}
+
+
+def _line(
+    name: Name,
+    numbers: list[Published],
+    paper: Mapping[Name, Entry],
+    imported: Mapping[Name, Entry],
+    minis: Mapping[Name, Entry],
+    released: Released,
+) -> Line:
+    method, recipe = name[:2]
+    why = released.methods.get(method, {}).get(recipe)
+    reason = why.unavailable if isinstance(why, Unavailable) else None
+    in_paper = "yes" if name in paper else "in released" if name in imported else "no"
+    source = next((e.run.recipe for n, e in imported.items() if n[:2] == name[:2]), None)
+    importable = f"as {source}" if source else reason or "none released"
+    explained = name in paper or name in imported or reason is not None
+    mini = _in_mini(name, minis)
+    known = sum(n.evidence != "recalled" for n in numbers)
+    hole = not explained or mini == "no"
+    return Line(name, known, _numbers(numbers), mini, importable, in_paper, hole)
+
+
+def _in_mini(name: Name, minis: Mapping[Name, Entry]) -> str:
+    if any(n[:3] == name[:3] for n in minis):
+        return "yes"
+    return "other settings" if any(n[0] == name[0] for n in minis) else "no"
+
+
+def _numbers(numbers: list[Published]) -> str:
+    shown = sorted(
+        (n for n in numbers if n.evidence != "recalled"), key=lambda n: METRICS.index(n.key.metric)
+    )
+    texts = [f"{n.key.metric} {n.value:.{n.decimals}f}" for n in shown]
+    evidence = ", ".join(dict.fromkeys(n.evidence for n in shown))
+    recalled = len(numbers) - len(shown)
+    parts = [f"{' '.join(texts)} ({evidence})"] if texts else []
+    parts += [f"{recalled} recalled, not shown"] if recalled else []
+    return "; ".join(parts) or "none published"

@@ -1,0 +1,47 @@
+"""`vosrepro infer` and `vosrepro select`: one rule of the DAG each."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name a run of a study."""
+    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of torch (default: its own choice)"
+    )
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Segment every benchmark of a run with its selected weights, or classify its single images."""
+    from vosrepro.inference.entries import infer_run
+
+    plan, run, device = _prepare(args)
+    infer_run(plan, run, device=device)
+    return 0
+
+
+def select(args: argparse.Namespace) -> int:
+    """Choose a checkpoint of a run."""
+    from vosrepro.inference.select import select_run
+
+    plan, run, device = _prepare(args)
+    select_run(plan, run, device=device)
+    return 0
+
+
+def _prepare(args: argparse.Namespace):
+    import torch
+
+    from vosrepro.study.plan import load_plan
+    from vosrepro.weights.files import pick_device
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    plan = load_plan(args.study)
+    return plan, plan.run(args.method, args.recipe, args.seed), pick_device(args.device)

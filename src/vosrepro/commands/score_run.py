@@ -1,0 +1,24 @@
+"""`vosrepro score-run`: the DAG's scoring rule."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name a run of a study."""
+    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--processes", type=int, default=1, help="(default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score all entries of one run."""
+    from vosrepro.scoring.entries import score_run
+    from vosrepro.study.plan import load_plan
+
+    plan = load_plan(args.study)
+    score_run(plan, plan.run(args.method, args.recipe, args.seed), processes=args.processes)
+    return 0

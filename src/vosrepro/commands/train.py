@@ -1,0 +1,55 @@
+"""Train one stage of a recipe: on one process, or as one of the ranks that torchrun started.
+
+An interrupted training goes on where its state was last saved. With several GPUs use `vosrepro launch`,
+which starts one process per GPU:
+
+  vosrepro launch --gpus 4 -- train --study params/studies/mini.yaml --method stm --recipe s012 --seed 0 --stage s0
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name a stage of a study, and how to compute it."""
+    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--recipe", required=True, help="the recipe that owns the stage")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--stage", required=True)
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of each process (default: its own choice)"
+    )
+    parser.add_argument(
+        "--micro-batch",
+        type=int,
+        metavar="N",
+        help="at most N samples at once on a process; gradients are accumulated (default: no limit)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train."""
+    from vosrepro.study.plan import load_plan
+    from vosrepro.training.devices.world import World, die_with_parent
+
+    world = World.from_environment()
+    if world.size > 1:
+        die_with_parent()
+    plan = load_plan(args.study)
+    node = plan.stage(args.method, args.recipe, args.seed, args.stage)
+    from vosrepro.training.loop import train
+
+    train(
+        node,
+        plan.study,
+        device=args.device,
+        threads=args.threads,
+        world=world,
+        micro_batch=args.micro_batch,
+    )
+    return 0

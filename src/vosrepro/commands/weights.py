@@ -1,0 +1,72 @@
+"""Released weights: which there are, and turning one into ours.
+
+  vosrepro weights list
+  vosrepro weights import stm propagation_model.pth
+  vosrepro weights import frtm --recipe released-rn18-all     # from weights/frtm/released-rn18-all.pth
+
+A released file is a pickle; it is read by torch's restricted reader and nothing in it is run. Every key and
+every shape must fit. The result lies at weights/METHOD/RECIPE.safetensors, with a record of the file's digest,
+its licence and the entries that were used in RECIPE.json beside it; the study `released` uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from vosrepro.base.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands `list` and `import`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="released checkpoints, where to get them, and which are here")
+    one = actions.add_parser("import", help="convert a released checkpoint")
+    one.add_argument("method", metavar="METHOD")
+    one.add_argument("file", metavar="FILE", type=Path, nargs="?",
+                     help="the released file (default: weights/METHOD/RECIPE.pth, .pt, ...)")  # fmt: skip
+    one.add_argument("--recipe", help="which released system it is (default: the one that fits)")
+    one.add_argument("--size", default="full", help="of the network (default: %(default)s)")
+    one.add_argument("--out", type=Path, metavar="FILE",
+                     help="safetensors file (default: weights/METHOD/RECIPE.safetensors)")  # fmt: skip
+    one.add_argument("--json", action="store_true", help="print the record as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List or import."""
+    if args.action == "list":
+        _list()
+        return 0
+    from vosrepro.weights.importing import import_weights
+
+    if args.out is not None and args.out.suffix != ".safetensors":
+        raise ConfigError(f"--out {args.out} must end in .safetensors")
+    record = import_weights(
+        args.method, args.file, recipe=args.recipe, size=args.size, out=args.out
+    )
+    if args.json:
+        print(json.dumps(record, indent=2, sort_keys=True))
+        return 0
+    entries, source = record["entries"], record["source"]
+    print(f"{record['weights']}: {args.method}/{record['recipe']} from {source['name']}")
+    print(f"  entries: {entries['used']} used, {entries['left_out']} left out, "
+          f"{entries['from_elsewhere']} from elsewhere")  # fmt: skip
+    print(f"  sha256 of the released file: {source['sha256']}")
+    print(f"  licence: {source['licence']}")
+    for name in record["foreign_classes"]:
+        print(f"  not read: objects of class {name}")
+    return 0
+
+
+def _list() -> None:
+    from vosrepro.weights.released import ReleasedFile, imported_weights, load_released
+
+    for method, recipes in load_released().methods.items():
+        for recipe, facts in recipes.items():
+            if isinstance(facts, ReleasedFile):
+                here = imported_weights(method, recipe).is_file()
+                print(f"{method}/{recipe}: {'imported' if here else 'not here'}")
+                print(f"  {facts.file}: {facts.obtain}; licence: {facts.licence}")
+            else:
+                print(f"{method}/{recipe}: {facts.unavailable}")

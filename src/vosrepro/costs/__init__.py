@@ -1,0 +1,1 @@
+"""What a study costs: time, device hours, disk."""

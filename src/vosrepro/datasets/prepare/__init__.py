@@ -1,0 +1,1 @@
+"""From what people download to what the loaders read, checked and listed."""

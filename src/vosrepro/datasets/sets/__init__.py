@@ -1,0 +1,1 @@
+"""The data sets: where their files lie, and how they are read."""

@@ -1,0 +1,119 @@
+"""Data sets by the names that parameter files use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.datasets import bl30k
+from vosrepro.datasets.sets import alibaba, davis, imagenet, imagenet_vid, static, youtube
+from vosrepro.datasets.sets.folders import kept_list
+from vosrepro.datasets.sets.imagenet import LabeledImage
+from vosrepro.datasets.sets.resized import resized_video
+from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_list
+from vosrepro.study.params import BenchmarkParams, DataParams, pick
+from vosrepro.study.plan import resized_folder
+
+_TRAINING: dict[str, Callable[[DataParams], list[Video]]] = {
+    "davis16-train": lambda data: davis.training("davis2016", data),
+    "davis17-train": lambda data: davis.training("davis2017", data),
+    "ytvos-train": lambda data: youtube.training(data, held_out=False),
+    "ytvos-train-all": lambda data: youtube.training(data, held_out=True),
+    "bl30k": bl30k.training,
+    "imagenet-vid": lambda data: imagenet_vid.training(data, val_too=False),
+    "imagenet-vid-all": lambda data: imagenet_vid.training(data, val_too=True),
+}
+
+
+def benchmark_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]:
+    """The videos that inference runs on, in the order of the benchmark's list; scaled copies if it wants them.
+
+    Raises:
+        DataError: if something is missing or malformed.
+    """
+    videos = original_videos(benchmark, data)
+    if benchmark.fit_px is None:
+        return videos
+    folder = resized_folder(benchmark, data)
+    return [resized_video(video, folder) for video in videos]
+
+
+def original_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]:
+    """As `benchmark_videos`, at the size of the files."""
+    if benchmark.dataset == "ali21":
+        return alibaba.benchmark(benchmark.split, data)
+    if benchmark.dataset in ("ytvos", "ytvos19"):
+        return youtube.benchmark(
+            benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset
+        )
+    return davis.benchmark(benchmark.dataset, benchmark.split, data)
+
+
+def benchmark_images(
+    benchmark: BenchmarkParams, data: DataParams
+) -> tuple[list[LabeledImage], list[str]]:
+    """The images of a benchmark that classifies, and the names of the classes that their labels count.
+
+    Raises:
+        ConfigError: if they are not those of ImageNet's validation half.
+        DataError: if something is missing or malformed.
+    """
+    if (benchmark.dataset, benchmark.split) != ("imagenet", "val"):
+        raise ConfigError(
+            f"benchmark '{benchmark.benchmark}' classifies {benchmark.dataset}/{benchmark.split}, but only "
+            "imagenet/val has labelled images: correct its dataset and split"
+        )
+    return imagenet.validation_images(data), imagenet.classes(data)
+
+
+def benchmark_truth(benchmark: BenchmarkParams, data: DataParams) -> Truth:
+    """What scoring compares the masks of a benchmark with.
+
+    Raises:
+        DataError: if the ground truth is missing or not public.
+    """
+    if benchmark.dataset == "ali21":
+        return alibaba.truth(benchmark.split, data)
+    if benchmark.dataset in ("ytvos", "ytvos19"):
+        return youtube.truth(benchmark.split, data)
+    return davis.truth(benchmark.dataset, benchmark.split, data)
+
+
+def training_videos(
+    set_name: str, data: DataParams, *, exclude: Collection[str] = ()
+) -> list[Video]:
+    """The videos of a training set.
+
+    Args:
+        set_name: "davis17-train", "davis16-train" (binary masks), "bl30k", "ytvos-train" (without the
+            videos of the jjval list, if the set has one), "ytvos-train-all", "imagenet-vid" (boxes) or
+            "imagenet-vid-all" (with its validation half).
+        data: where the sets lie, and lists of the videos to keep.
+        exclude: names to leave out; those that the set lacks do not matter.
+
+    Raises:
+        ConfigError: if there is no training set of this name.
+        DataError: if something is missing, or a list names a video that is not there.
+    """
+    load = pick(_TRAINING, set_name, what="training set of videos", where="vosrepro.datasets")
+    videos = [video for video in load(data) if video.name not in exclude]
+    return videos if set_name not in data.lists else _kept(videos, set_name, data, exclude)
+
+
+def _kept(
+    videos: Sequence[Video], set_name: str, data: DataParams, exclude: Collection[str]
+) -> list[Video]:
+    path = kept_list(set_name, data)
+    names = set(read_list(path))
+    missing = sorted(names - {video.name for video in videos} - set(exclude))
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} videos that the training set '{set_name}' lacks, first {missing[0]}: "
+            "correct the list or complete the set"
+        )
+    return [video for video in videos if video.name in names]
+
+
+def static_images(data: DataParams) -> list[StaticImage]:
+    """The images of training stage 0; those of the two small sets stand five times in the list."""
+    return static.images(data)

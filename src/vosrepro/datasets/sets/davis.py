@@ -1,0 +1,96 @@
+"""DAVIS 2016 and 2017 (trainval, test-dev) at 480p, as the official archives extract.
+
+Source: davischallenge.org; davisvideochallenge/davis-2017: README.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vosrepro.base.errors import DataError
+from vosrepro.datasets.sets.folders import set_folder
+from vosrepro.datasets.sets.video import Truth, Video, open_video, read_list, require_objects
+from vosrepro.study.params import DataParams
+
+RESOLUTION = "480p"
+
+
+def list_file(dataset: str, split: str, data: DataParams) -> Path:
+    """The list that names a split's sequences.
+
+    The 2016 archive's own list holds an image and an annotation path per line; some copies only have the
+    list of names that the 2017 archive brings for 2016.
+    """
+    folder = set_folder(dataset, data) / "ImageSets"
+    if dataset != "davis2016":
+        return folder / "2017" / f"{split}.txt"
+    own, names = folder / RESOLUTION / f"{split}.txt", folder / "2016" / f"{split}.txt"
+    return names if names.is_file() and not own.is_file() else own
+
+
+def sequences(dataset: str, split: str, data: DataParams) -> tuple[str, ...]:
+    """Sequence names of a split in the order of its list.
+
+    Args:
+        dataset: "davis2016", "davis2017" or "davis2017-testdev".
+        split: "train", "val" or "test-dev".
+        data: where the sets lie.
+
+    Raises:
+        DataError: if the list is missing or a line cannot be understood.
+    """
+    path = list_file(dataset, split, data)
+    names: dict[str, None] = {}
+    for line in read_list(path):
+        first = line.split()[0]
+        parts = first.strip("/").split("/")
+        if len(parts) not in (1, 4):
+            raise DataError(
+                f"{path} has the line '{line}', which is neither a sequence name nor a pair of paths "
+                "/JPEGImages/480p/NAME/FRAME.jpg /Annotations/480p/NAME/FRAME.png"
+            )
+        names[parts[0] if len(parts) == 1 else parts[2]] = None
+    return tuple(names)
+
+
+def video(dataset: str, name: str, data: DataParams) -> Video:
+    """One sequence with all its frames and masks."""
+    folder = set_folder(dataset, data)
+    return open_video(
+        name,
+        folder / "JPEGImages" / RESOLUTION / name,
+        folder / "Annotations" / RESOLUTION / name,
+        binary=dataset == "davis2016",
+    )
+
+
+def benchmark(dataset: str, split: str, data: DataParams) -> list[Video]:
+    """The videos of a benchmark; every first mask has an object.
+
+    Raises:
+        DataError: if files are missing or a first mask is empty.
+    """
+    return [require_objects(video(dataset, n, data)) for n in sequences(dataset, split, data)]
+
+
+def truth(dataset: str, split: str, data: DataParams) -> Truth:
+    """Annotations of all frames.
+
+    Raises:
+        DataError: for test-dev, whose annotations are not public.
+    """
+    if dataset == "davis2017-testdev":
+        raise DataError(
+            "the ground truth of DAVIS 2017 test-dev is not public: submit to its server"
+        )
+    folder = set_folder(dataset, data) / "Annotations" / RESOLUTION
+    return Truth(folder, sequences(dataset, split, data))
+
+
+def training(dataset: str, data: DataParams) -> list[Video]:
+    """The training split.
+
+    Some masks of DAVIS 2016 are empty (the object is out of sight). Such frames stay in the video: they
+    are true, and a clip that starts on one without an object is drawn anew by the sampler.
+    """
+    return [video(dataset, name, data) for name in sequences(dataset, "train", data)]

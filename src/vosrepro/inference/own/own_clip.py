@@ -1,0 +1,282 @@
+"""A user's own clip: a video file or a folder of images, read frame by frame, with masks on any frames."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from vosrepro.base.errors import DataError
+from vosrepro.base.labels import VOID, read_labels
+from vosrepro.datasets import read_frame
+
+log = logging.getLogger(__name__)
+
+IMAGES = (".jpg", ".jpeg", ".png")
+_MOST_IDS = 64  # more different values mean a picture or soft edges, not object ids
+
+
+class Images(Protocol):
+    """The frames of a clip.
+
+    Attributes:
+        name: for messages.
+        frame_names: one for each frame, in temporal order.
+        rate: frames a second.
+    """
+
+    name: str
+    frame_names: Sequence[str]
+    rate: Fraction
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3) RGB of one frame; cheapest in ascending order."""
+        ...
+
+
+class FolderImages:
+    """JPEG or PNG files of a folder; "frame2" comes before "frame10".
+
+    Raises:
+        DataError: if the folder has no image, or two files of one stem.
+    """
+
+    def __init__(self, folder: Path, *, rate: Fraction = Fraction(25)) -> None:
+        paths = [
+            p for p in folder.iterdir()
+            if p.suffix.lower() in IMAGES and not p.name.startswith(".")
+        ]  # fmt: skip
+        if not paths:
+            raise DataError(f"{folder} has no {', '.join(IMAGES)}: give a folder of frames")
+        self.paths = sorted(paths, key=lambda path: _natural(path.stem))
+        self.name = folder.resolve().name
+        self.frame_names: Sequence[str] = [path.stem for path in self.paths]
+        self.rate = rate
+        twice = _first_repeated(self.frame_names)
+        if twice is not None:
+            raise DataError(
+                f"{folder} has several images called {twice}: keep frames and masks in folders of their own"
+            )
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Images.image`."""
+        return read_frame(self.paths[index])
+
+
+class VideoImages:
+    """A video file of any codec that FFmpeg reads, turned as its display matrix says.
+
+    The file is decoded once to count its frames (containers often state a wrong number) and once more, in
+    order, while it is segmented; one frame is held at a time.
+
+    Raises:
+        DataError: if the file cannot be read or shows no frame.
+    """
+
+    def __init__(self, path: Path, *, rate: Fraction | None = None) -> None:
+        self.path, self.name = path, path.stem
+        count, stated = self._survey()
+        self.rate = rate or stated
+        width = max(5, len(str(count - 1)))
+        self.frame_names: Sequence[str] = [f"{index:0{width}d}" for index in range(count)]
+        self._frames: Iterator[Any] | None = None
+        self._next = 0
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Images.image`; going back starts from the beginning of the file."""
+        if self._frames is None or index < self._next:
+            self._frames, self._next = self._decoded(), 0
+        frame = None
+        while self._next <= index:
+            frame = next(self._frames, None)
+            self._next += 1
+        if frame is None:
+            raise DataError(f"frame {index} of {self.path} cannot be decoded a second time")
+        return upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+
+    def _survey(self) -> tuple[int, Fraction]:
+        import av
+
+        count = sum(1 for _ in self._decoded())
+        if not count:
+            raise DataError(f"{self.path} shows no frame: give a video that a player can play")
+        with av.open(str(self.path)) as container:
+            rate = container.streams.video[0].average_rate
+        return count, Fraction(rate) if rate else Fraction(25)
+
+    def _decoded(self) -> Iterator[Any]:
+        """Decoded frames; a fault after the first frame ends the clip with a warning."""
+        import av
+        from av.error import FFmpegError
+
+        count = 0
+        try:
+            with av.open(str(self.path)) as container:
+                if not container.streams.video:
+                    raise DataError(f"{self.path} has no video stream: give a video or a folder")
+                container.streams.video[0].thread_type = "AUTO"
+                for frame in container.decode(video=0):
+                    yield frame
+                    count += 1
+        except FFmpegError as error:
+            if not count:
+                raise DataError(
+                    f"{self.path} cannot be read as a video ({error.strerror}): convert it, or give a "
+                    "folder of frames"
+                ) from error
+            log.warning("%s is damaged after frame %d: the rest is left out", self.path, count - 1)
+
+
+def open_images(path: Path, *, rate: Fraction | None = None) -> Images:
+    """The frames of a video file or a folder.
+
+    Raises:
+        DataError: if there is no such file or folder, or it holds no frame.
+    """
+    if path.is_dir():
+        return FolderImages(path, rate=rate or Fraction(25))
+    if not path.is_file():
+        raise DataError(f"there is no video or folder {path}")
+    return VideoImages(path, rate=rate)
+
+
+class OwnClip:
+    """Frames with masks: a `Source` for `runner.segment_video`.
+
+    An object begins on the first frame whose mask shows its id; later masks of the same id are left out
+    with a warning, since no method takes corrections.
+    """
+
+    def __init__(self, images: Images, masks: Mapping[str, Path]) -> None:
+        self.images = images
+        self.name = images.name
+        self.frame_names: Sequence[str] = images.frame_names
+        self.masks = dict(masks)
+        self.starts: dict[int, str] = {}
+        for frame in (name for name in images.frame_names if name in masks):
+            self._start_objects(frame)
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Images.image`."""
+        return self.images.image(index)
+
+    def labels(self, frame: str) -> np.ndarray:
+        """Object ids (H, W) given on a frame."""
+        return read_mask(self.masks[frame])
+
+    def where(self, frame: str) -> Path:
+        """The mask file of a frame."""
+        return self.masks[frame]
+
+    def _start_objects(self, frame: str) -> None:
+        found = [int(value) for value in np.unique(self.labels(frame)) if value]
+        if not found and not self.starts:
+            raise DataError(
+                f"{self.masks[frame]} has no object pixel, so there is nothing to track: draw each object "
+                "with a grey value or palette index of its own (1, 2, ...), or one object in white"
+            )
+        if not found:
+            log.warning("%s has no object pixel: it is left out", self.masks[frame])
+        for identity in found:
+            if identity in self.starts:
+                log.warning(
+                    "object %d of %s began on frame %s already: its mask on frame %s is left out",
+                    identity, self.name, self.starts[identity], frame,
+                )  # fmt: skip
+            self.starts.setdefault(identity, frame)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Object ids (H, W) of a mask that a person drew.
+
+    A mask whose only value beside 0 is 255 shows one object; elsewhere 255 is void and becomes background.
+
+    Raises:
+        DataError: if the file is not a palette or grey image, or has too many values to be ids.
+    """
+    labels = read_labels(path)
+    found = {int(value) for value in np.unique(labels)} - {0}
+    if found == {VOID}:
+        return (labels == VOID).astype(np.uint8)
+    if len(found) > _MOST_IDS:
+        raise DataError(
+            f"{path} has {len(found)} different values, so it is a picture or has soft edges: save it "
+            "without smoothing, as 0 and 255 for one object or 0, 1, 2, ... for several"
+        )
+    return np.where(labels == VOID, 0, labels).astype(np.uint8)
+
+
+def assign_masks(given: Sequence[str], frame_names: Sequence[str]) -> dict[str, Path]:
+    """Which frame each mask belongs to.
+
+    Args:
+        given: "FRAME=FILE" with a frame's name or number (from 0); or FILE, whose stem is a frame's name;
+            or a folder of such files; a single FILE of any other name belongs to the first frame.
+        frame_names: of the clip.
+
+    Raises:
+        DataError: if a file is missing, or its frame is not in the clip or has a mask already.
+    """
+    files = [item for text in given for item in _listed(text)]
+    known = set(frame_names)
+    found: dict[str, Path] = {}
+    for frame, path in files:
+        if not path.is_file():
+            raise DataError(f"there is no mask {path}")
+        if frame is None:
+            frame = path.stem if path.stem in known else None
+            if frame is None and len(files) == 1:
+                frame = frame_names[0]
+        elif frame not in known:
+            number = int(frame) if frame.isdecimal() else -1
+            frame = frame_names[number] if 0 <= number < len(frame_names) else None
+        if frame is None:
+            raise DataError(
+                f"which frame {path} belongs to is not known: write FRAME={path.name} with a number from 0 to "
+                f"{len(frame_names) - 1} or a name such as {frame_names[0]}"
+            )
+        if frame in found:
+            raise DataError(
+                f"{found[frame]} and {path} are both for frame {frame}: give one of them"
+            )
+        found[frame] = path
+    return found
+
+
+def upright(image: np.ndarray, degrees: int) -> np.ndarray:
+    """An image turned counter-clockwise by a multiple of 90 degrees, as players show it."""
+    turns = round(degrees / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _listed(text: str) -> list[tuple[str | None, Path]]:
+    path = Path(text)
+    if path.is_dir():
+        inside = sorted(p for p in path.glob("*.png") if not p.name.startswith("."))
+        if not inside:
+            raise DataError(f"{path} has no PNG: give the masks of the objects' first frames")
+        return [(p.stem, p) for p in inside]
+    if not path.exists() and "=" in text:
+        frame, _, file = text.partition("=")
+        return [(frame, Path(file))]
+    return [(None, path)]
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """A sorting key in which numbers count as numbers."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p]
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

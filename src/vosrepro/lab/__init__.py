@@ -1,0 +1,1 @@
+"""Benches, parity and fuzzing; nothing imports it."""

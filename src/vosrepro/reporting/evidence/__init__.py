@@ -1,0 +1,1 @@
+"""What is known: artifacts, the one table, checks, verdicts, deviations."""

@@ -1,0 +1,142 @@
+"""What differs from the papers, and whether it forbids a comparison.
+
+A deviation that can move the score by more than the verdict's margin *blocks*: every published number it
+touches is then "not comparable".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vosrepro.reporting.evidence.evidence import Evidence
+from vosrepro.study.params import BenchmarkParams, Study
+
+#: The size of params/methods/<method>.yaml whose networks and schedules are the papers'.
+FULL_SIZE = "full"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One difference between this study and the papers.
+
+    Attributes:
+        scope: what it touches: "study", a benchmark, or "method/recipe/seed<k>".
+        text: one sentence.
+        blocks: whether it forbids a verdict on what it touches.
+    """
+
+    scope: str
+    text: str
+    blocks: bool
+
+
+def find_deviations(evidence: Evidence) -> tuple[Deviation, ...]:
+    """All deviations that can be told from parameters and artifacts, blocking ones first."""
+    found = [
+        *_of_study(evidence.plan.study),
+        *(d for b in evidence.plan.benchmarks.values() for d in _of_benchmark(b)),
+        *_of_training(evidence),
+        *_of_commits(evidence),
+    ]
+    return tuple(sorted(dict.fromkeys(found), key=lambda d: not d.blocks))
+
+
+def blocking(deviations: Iterable[Deviation], *scopes: str) -> Deviation | None:
+    """The first deviation that forbids a verdict in any of these scopes."""
+    return next((d for d in deviations if d.blocks and d.scope in scopes), None)
+
+
+def _of_study(study: Study) -> Iterable[Deviation]:
+    if study.data.generated:
+        yield Deviation(
+            "study",
+            "All videos and images are generated; the papers trained and scored on DAVIS, YouTube-VOS and ImageNet.",
+            blocks=True,
+        )
+    if study.size != FULL_SIZE:
+        yield Deviation(
+            "study",
+            f"Networks and schedules have the size '{study.size}', far below the papers'.",
+            blocks=True,
+        )
+    if len(study.seeds) < 3:
+        count = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
+        yield Deviation(
+            "study",
+            f"Every recipe was trained with {count}; certifying a number as reproduced takes three.",
+            blocks=False,
+        )
+
+
+def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
+    if benchmark.scoring is None:
+        yield Deviation(
+            benchmark.benchmark,
+            f"{benchmark.title} can be scored by the challenge server only: we keep the masks.",
+            blocks=False,
+        )
+    elif benchmark.scoring == "ytvos-local":
+        yield Deviation(
+            benchmark.benchmark,
+            f"{benchmark.title} follows our reading of the YouTube-VOS rules, whose program is private.",
+            blocks=True,
+        )
+    if benchmark.scoring == "davis2016-merged17":
+        yield Deviation(
+            benchmark.benchmark,
+            f"{benchmark.title} is scored against DAVIS 2017 annotations with all objects merged.",
+            blocks=False,
+        )
+
+
+def _of_training(evidence: Evidence) -> Iterable[Deviation]:
+    for stage in evidence.stages.values():
+        node, run = stage.node, stage.run or {}
+        name = f"{node.method}/{node.recipe}/seed{node.seed}"
+        if node.params.precision != "fp32":
+            yield Deviation(
+                name,
+                f"{name}/{node.stage} was trained in {node.params.precision}; the papers used fp32.",
+                blocks=False,
+            )
+        if run.get("status") not in (None, "FINISHED"):
+            yield Deviation(
+                name, f"{name}/{node.stage} ended as {run['status']}, not FINISHED.", blocks=True
+            )
+        digest = run.get("data_digest")
+        if digest and evidence.data_digest and digest != evidence.data_digest:
+            yield Deviation(
+                name,
+                f"{name}/{node.stage} was trained on data that differ from today's manifest.",
+                blocks=True,
+            )
+
+
+def _of_commits(evidence: Evidence) -> Iterable[Deviation]:
+    states = [_git(a) for a in _artifacts(evidence)]
+    commits = {s["commit"] for s in states if s.get("commit")}
+    if len(commits) > 1:
+        yield Deviation(
+            "study",
+            f"The artifacts come from {len(commits)} commits; each number's provenance names its own.",
+            blocks=False,
+        )
+    if any(s.get("dirty") for s in states):
+        yield Deviation(
+            "study",
+            "Some artifacts were made with uncommitted changes; their provenance is marked 'dirty'.",
+            blocks=False,
+        )
+
+
+def _artifacts(evidence: Evidence) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any] | None] = [s.run for s in evidence.stages.values()]
+    found += [r.selected for r in evidence.runs.values()]
+    found += [a for e in evidence.entries.values() for a in (e.score, e.infer)]
+    return [a for a in found if a]
+
+
+def _git(artifact: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (artifact.get("provenance") or {}).get("git") or {}

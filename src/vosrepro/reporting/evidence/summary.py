@@ -1,0 +1,89 @@
+"""The sentences at the top of the pages, and the facts under them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vosrepro.reporting.evidence.checks import Check
+from vosrepro.reporting.evidence.evidence import Evidence
+from vosrepro.reporting.evidence.table import Row, Table
+from vosrepro.reporting.evidence.verdicts import LABELS, Kind
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and with what the artifacts were made; several values where they disagree."""
+
+    commits: tuple[str, ...]
+    dirty: bool
+    machines: tuple[str, ...]
+    libraries: tuple[str, ...]
+    python: tuple[str, ...]
+
+
+def study_verdict(table: Table, checks: Sequence[Check]) -> str:
+    """One or two sentences: what was compared, what holds."""
+    sentences = []
+    made = [c for c in checks if c.passed is not None]
+    if made:
+        held = sum(bool(c.passed) for c in made)
+        every = f"All {held}" if held == len(made) else f"{held} of {len(made)}"
+        sentences.append(
+            f"{every} of the study's own checks hold.".replace("All 1 of", "The one of")
+        )
+    missing = sum(not row.scored for row in table.rows)
+    if missing:
+        sentences.append(f"{missing} of {len(table.rows)} entries have no score.")
+    sentences.append(compared(table.rows))
+    return " ".join(s for s in sentences if s)
+
+
+def compared(rows: Iterable[Row]) -> str:
+    """One sentence on the rows that have published numbers."""
+    kinds: Counter[Kind] = Counter(
+        r.verdict.kind for r in rows if any(c.published for c in r.cells.values())
+    )
+    total = sum(kinds.values())
+    if not total:
+        return ""
+    if kinds["not-comparable"] + kinds["not-run"] == total:
+        return "No score here is comparable with a paper's; published numbers stand beside ours for orientation."
+    parts = [f"{n} {LABELS[k][0]}" for k, n in kinds.most_common()]
+    return f"Of {total} rows with published numbers: {', '.join(parts)}."
+
+
+def environment(evidence: Evidence) -> Environment:
+    """Collect commits, machines and libraries from all artifacts, in the order in which they appear."""
+    commits: dict[str, None] = {}
+    machines: dict[str, None] = {}
+    libraries: dict[str, None] = {}
+    pythons: dict[str, None] = {}
+    dirty = False
+    for facts in _provenances(evidence):
+        git = facts.get("git") or {}
+        if git.get("commit"):
+            commits[git["commit"]] = None
+        dirty = dirty or bool(git.get("dirty"))
+        hardware = facts.get("hardware") or {}
+        name = hardware.get("gpu") or hardware.get("cpu")
+        if name:
+            machines[f"{name}, {hardware.get('cores', '?')} cores"] = None
+        for library, version in sorted((facts.get("libraries") or {}).items()):
+            if version:
+                libraries[f"{library} {version}"] = None
+        if facts.get("python"):
+            pythons[str(facts["python"])] = None
+    return Environment(tuple(commits), dirty, tuple(machines), tuple(libraries), tuple(pythons))
+
+
+def _provenances(evidence: Evidence) -> Iterable[dict[str, Any]]:
+    artifacts = [s.run for s in evidence.stages.values()]
+    artifacts += [r.selected for r in evidence.runs.values()]
+    artifacts += [a for e in evidence.entries.values() for a in (e.infer, e.score)]
+    for artifact in artifacts:
+        facts = (artifact or {}).get("provenance")
+        if isinstance(facts, dict):
+            yield facts

@@ -1,0 +1,293 @@
+"""The one table from which the pages, results/<study>/metrics.json and the CSV files are rendered.
+
+A row is a method / recipe / variant on a benchmark; its seeds are pooled. Scores are in points (0..100).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from vosrepro.reporting.evidence.deviations import Deviation, blocking, find_deviations
+from vosrepro.reporting.evidence.evidence import EntryEvidence, Evidence
+from vosrepro.reporting.evidence.intervals import over_images, over_sequences
+from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
+from vosrepro.scoring.classification import METRICS
+from vosrepro.scoring.statistics import Interval, summarize_runs
+from vosrepro.study.params import BenchmarkParams
+from vosrepro.study.plan import Plan
+from vosrepro.study.published import Key, Published, PublishedMasks
+
+#: Metrics in the order of the report's columns.
+DAVIS_METRICS = ("J&F-Mean", "J-Mean", "F-Mean", "J-Recall", "F-Recall", "J-Decay", "F-Decay")
+#: Timing protocol of the speed column: total frames / total seconds, first frame included.
+SPEED = "fps_amortised"
+#: The same of a benchmark of single images: images / seconds of the network.
+IMAGE_SPEED = "images_per_second"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row, in points (frames or single images per second for "FPS").
+
+    Attributes:
+        seeds: value by seed; empty when nothing was measured.
+        over_seeds: 90 % t interval of the mean, fixed benchmark; needs two seeds.
+        over_sequences: 95 % interval, weights fixed: bootstrap over sequences, or Wilson's over single images.
+        published: the number in the paper, if any.
+        verdict: None where there is nothing to compare (no published number).
+    """
+
+    metric: str
+    seeds: Mapping[int, float]
+    over_seeds: Interval | None = None
+    over_sequences: Interval | None = None
+    published: Published | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds."""
+        return sum(self.seeds.values()) / len(self.seeds) if self.seeds else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus published."""
+        if self.mean is None or self.published is None:
+            return None
+        return self.mean - self.published.value
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a row cost: the training of its whole chain, and its inference.
+
+    Attributes:
+        train_seconds: wall time of all stages, mean over seeds; None if unknown or untrained.
+        device_seconds: wall time times number of processes.
+        train_memory_mb: largest peak of the stages.
+        infer_memory_mb: peak of inference.
+        devices: where training and inference ran.
+    """
+
+    train_seconds: float | None
+    device_seconds: float | None
+    train_memory_mb: float | None
+    infer_memory_mb: float | None
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method / recipe / variant on a benchmark, all seeds together."""
+
+    method: str
+    recipe: str
+    variant: str
+    benchmark: BenchmarkParams
+    entries: tuple[EntryEvidence, ...]
+    cells: Mapping[str, Cell]
+    cost: Cost
+    verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        """Method, recipe and variant, joined by slashes."""
+        return f"{self.method}/{self.recipe}/{self.variant}"
+
+    @property
+    def anchor(self) -> str:
+        """Identifier of the row's provenance on the method's page."""
+        return f"{self.recipe}--{self.variant}--{self.benchmark.benchmark}".replace(".", "_")
+
+    @property
+    def headline(self) -> Cell:
+        """The first primary metric."""
+        return self.cells[self.benchmark.primary_metrics[0]]
+
+    @property
+    def scored(self) -> bool:
+        """Whether any seed has a score."""
+        return bool(self.headline.seeds)
+
+    @property
+    def reused(self) -> float | None:
+        """Share (0..1) of tracked objects per frame whose masks a gate took over, if the method has one."""
+        counts = [(e.infer or {}).get("counts") or {} for e in self.entries]
+        tracked = sum(c.get("tracked", 0) for c in counts)
+        return sum(c.get("reused", 0) for c in counts) / tracked if tracked else None
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Sequences and objects, or images and classes, that were scored (of the first scored seed)."""
+        score = next((e.score for e in self.entries if e.score), None) or {}
+        names = ("images", "classes") if self.benchmark.classifies else ("sequences", "objects")
+        return int(score.get(names[0]) or 0), int(score.get(names[1]) or 0)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of a study and what hangs on them."""
+
+    evidence: Evidence
+    rows: tuple[Row, ...]
+    deviations: tuple[Deviation, ...]
+    unattempted: tuple[Published, ...] = ()
+    masks: tuple[PublishedMasks, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The study's plan."""
+        return self.evidence.plan
+
+    @cached_property
+    def by_name(self) -> Mapping[tuple[str, str, str, str], Row]:
+        """Rows by (method, recipe, variant, benchmark)."""
+        return {(r.method, r.recipe, r.variant, r.benchmark.benchmark): r for r in self.rows}
+
+    def on(self, benchmark: str) -> tuple[Row, ...]:
+        """The rows of one benchmark."""
+        return tuple(r for r in self.rows if r.benchmark.benchmark == benchmark)
+
+    def has_published(self, benchmark: str) -> bool:
+        """Whether any row of a benchmark has a published headline number."""
+        return any(r.headline.published for r in self.on(benchmark))
+
+    def of(self, method: str) -> tuple[Row, ...]:
+        """The rows of one method."""
+        return tuple(r for r in self.rows if r.method == method)
+
+
+def build_table(
+    evidence: Evidence,
+    published: Mapping[Key, Published],
+    masks: tuple[PublishedMasks, ...] = (),
+) -> Table:
+    """Pool seeds, attach published numbers and verdicts."""
+    deviations = find_deviations(evidence)
+    groups: dict[tuple[str, str, str, str], list[EntryEvidence]] = {}
+    for item in evidence.entries.values():
+        entry = item.entry
+        key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
+        groups.setdefault(key, []).append(item)
+    rows = _adjusted([_row(evidence, tuple(g), published, deviations) for g in groups.values()])
+    methods = set(evidence.plan.methods)
+    compared = {item.entry.published_name for item in evidence.entries.values()}
+    left = tuple(p for k, p in published.items() if k.method in methods and k[:4] not in compared)
+    return Table(evidence, rows, deviations, left, masks)
+
+
+def metrics_of(benchmark: BenchmarkParams) -> tuple[str, ...]:
+    """The accuracy columns of a benchmark's table."""
+    primary = benchmark.primary_metrics
+    if benchmark.classifies:
+        return METRICS
+    return DAVIS_METRICS if "J&F-Mean" in primary else primary
+
+
+def _row(
+    evidence: Evidence,
+    items: tuple[EntryEvidence, ...],
+    published: Mapping[Key, Published],
+    deviations: tuple[Deviation, ...],
+) -> Row:
+    entry = items[0].entry
+    benchmark = entry.benchmark_params
+    key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
+    scopes = ("study", entry.benchmark, *(i.entry.run.key for i in items))
+    blocker = blocking(deviations, *scopes)
+    cells: dict[str, Cell] = {}
+    for metric in metrics_of(benchmark):
+        paper = published.get(Key(*entry.published_name, metric))
+        cells[metric] = _cell(evidence.plan, items, metric, paper, blocker)
+    speed = IMAGE_SPEED if benchmark.classifies else SPEED
+    rates = {
+        i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None
+    }
+    cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
+    return Row(
+        *key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells)
+    )
+
+
+def _summary(benchmark: BenchmarkParams, cells: Mapping[str, Cell]) -> Verdict:
+    measured = any(c.seeds for c in cells.values())
+    return sum_up([cells[m].verdict for m in benchmark.primary_metrics], measured=measured)
+
+
+def _adjusted(rows: list[Row]) -> tuple[Row, ...]:
+    """Holm's adjustment over the primary metrics of all rows of a method, i.e. of one paper."""
+    changed: dict[tuple[int, str], Verdict] = {}
+    for method in dict.fromkeys(r.method for r in rows):
+        places = [
+            (number, metric, verdict)
+            for number, row in enumerate(rows)
+            if row.method == method
+            for metric in row.benchmark.primary_metrics
+            if (verdict := row.cells[metric].verdict) is not None
+        ]
+        for (number, metric, before), after in zip(
+            places, adjusted([v for *_, v in places]), strict=True
+        ):
+            if after is not before:
+                changed[number, metric] = after
+    result = list(rows)
+    for (number, metric), verdict in changed.items():
+        row = result[number]
+        cells = {**row.cells, metric: replace(row.cells[metric], verdict=verdict)}
+        result[number] = replace(row, cells=cells, verdict=_summary(row.benchmark, cells))
+    return tuple(result)
+
+
+def _cell(
+    plan: Plan,
+    items: tuple[EntryEvidence, ...],
+    metric: str,
+    paper: Published | None,
+    blocker: Deviation | None,
+) -> Cell:
+    seeds = {i.entry.run.seed: 100 * i.scores[metric] for i in items if metric in i.scores}
+    benchmark = items[0].entry.benchmark_params
+    margin = benchmark.margin_points.get(metric)
+    verdict = None
+    if paper is not None:
+        verdict = judge(
+            list(seeds.values()), paper, margin, blocker=blocker.text if blocker else None
+        )
+    return Cell(
+        metric=metric,
+        seeds=seeds,
+        over_seeds=summarize_runs(list(seeds.values())).interval if seeds else None,
+        over_sequences=over_images(items, metric)
+        if benchmark.classifies
+        else over_sequences(items, metric, plan.study.statistics),
+        published=paper,
+        verdict=verdict,
+    )
+
+
+def _cost(evidence: Evidence, items: tuple[EntryEvidence, ...]) -> Cost:
+    chains = [evidence.stages_of(i.entry.run) for i in items]
+    done = [c for c in chains if c and all(s.run for s in c)]
+    walls = [sum(s.number("wall_seconds") or 0.0 for s in chain) for chain in done]
+    occupied = [
+        sum((s.number("wall_seconds") or 0.0) * (s.number("world_size") or 1.0) for s in chain)
+        for chain in done
+    ]
+    peaks = [s.number("peak_memory_mb") or 0.0 for chain in done for s in chain]
+    memory = [_peak(i) for i in items]
+    devices = [str(s.run["device"]) for c in done for s in c if s.run and s.run.get("device")]
+    devices += [str(i.infer["device"]) for i in items if i.infer and i.infer.get("device")]
+    return Cost(
+        train_seconds=sum(walls) / len(walls) if walls else None,
+        device_seconds=sum(occupied) / len(occupied) if occupied else None,
+        train_memory_mb=max(peaks) if peaks and max(peaks) > 0 else None,
+        infer_memory_mb=max(memory) if memory and max(memory) > 0 else None,
+        devices=tuple(dict.fromkeys(devices)),
+    )
+
+
+def _peak(item: EntryEvidence) -> float:
+    memory = item.memory
+    return float(memory.get("peak_gpu_allocated_mb") or memory.get("peak_rss_mb") or 0.0)

@@ -1,0 +1,1 @@
+"""How it looks: pages, charts, viewers, files for other tools."""

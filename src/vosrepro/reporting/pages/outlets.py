@@ -1,0 +1,99 @@
+"""The table as files for other tools: results/<study>/metrics.json and plots/*.csv (both read by DVC)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vosrepro.base.files import write_json, write_text
+from vosrepro.reporting.evidence.table import Table
+
+_TRAINING_POINTS = 200
+
+
+def metrics_tree(table: Table) -> dict[str, Any]:
+    """{method: {recipe: {variant: {benchmark: {metric: value}}}}}: points, frames per second, seconds."""
+    tree: dict[str, Any] = {}
+    for row in table.rows:
+        values = {
+            name: round(cell.mean, 4) for name, cell in row.cells.items() if cell.mean is not None
+        }
+        if row.cost.train_seconds is not None:
+            values["train_seconds"] = round(row.cost.train_seconds, 1)
+        if not values:
+            continue
+        variants = tree.setdefault(row.method, {}).setdefault(row.recipe, {})
+        variants.setdefault(row.variant, {})[row.benchmark.benchmark] = values
+    return tree
+
+
+def write_outlets(table: Table) -> list[Path]:
+    """Write metrics.json and plots/{training,selection,scores}.csv of a study."""
+    folder = table.plan.results
+    write_json(folder / "metrics.json", metrics_tree(table))
+    plots = {
+        "training": training_rows(table),
+        "selection": selection_rows(table),
+        "scores": score_rows(table),
+    }
+    for name, rows in plots.items():
+        write_text(folder / "plots" / f"{name}.csv", csv_text(rows))
+    return [folder / "metrics.json", *(folder / "plots" / f"{name}.csv" for name in plots)]
+
+
+def training_rows(table: Table) -> list[list[Any]]:
+    """Loss and IoU of every training job, thinned out; header first."""
+    rows: list[list[Any]] = [["run", "step", "loss", "iou"]]
+    for stage in table.evidence.stages.values():
+        loss, iou = stage.curves.get("train/loss"), stage.curves.get("train/iou")
+        if loss is None:
+            continue
+        overlap = dict(zip(iou.steps, iou.values, strict=True)) if iou else {}
+        node = stage.node
+        name = f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}"
+        stride = -(-len(loss.steps) // _TRAINING_POINTS)
+        for step, value in list(zip(loss.steps, loss.values, strict=True))[::stride]:
+            rows.append([name, step, f"{value:.5g}", _short(overlap.get(step))])
+    return rows
+
+
+def selection_rows(table: Table) -> list[list[Any]]:
+    """Scores of every checkpoint on the selection split, in points; header first."""
+    rows: list[list[Any]] = [["run", "step", "J&F-Mean", "selected", "last"]]
+    for run in table.evidence.runs.values():
+        for candidate in run.candidates:
+            value = candidate.values.get("J&F-Mean")
+            if value is not None:
+                flags = (int(candidate.selected), int(candidate.last))
+                rows.append([run.run.key, candidate.step, f"{100 * value:.3f}", *flags])
+    return rows
+
+
+def score_rows(table: Table) -> list[list[Any]]:
+    """Ours and published, one row per metric that has a value; header first."""
+    rows: list[list[Any]] = [
+        ["method", "recipe", "variant", "benchmark", "metric", "ours", "published", "verdict"]
+    ]
+    for row in table.rows:
+        for cell in row.cells.values():
+            if cell.mean is None:
+                continue
+            paper = "" if cell.published is None else cell.published.value
+            verdict = cell.verdict.kind if cell.verdict else ""
+            key = (row.method, row.recipe, row.variant, row.benchmark.benchmark, cell.metric)
+            rows.append([*key, f"{cell.mean:.4f}", paper, verdict])
+    return rows
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV with line feeds."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

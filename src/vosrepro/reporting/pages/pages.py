@@ -1,0 +1,215 @@
+"""Rendering the pages: reports/all.html and one page per method."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vosrepro.base.files import write_json, write_text
+from vosrepro.reporting.correspondences import load_pairs, load_parts
+from vosrepro.reporting.evidence.checks import make_checks
+from vosrepro.reporting.evidence.evidence import collect
+from vosrepro.reporting.evidence.summary import compared, environment, study_verdict
+from vosrepro.reporting.evidence.table import Row, Table, build_table, metrics_of
+from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS
+from vosrepro.reporting.pages import figures, formats
+from vosrepro.reporting.pages.ablation import ablation
+from vosrepro.reporting.pages.cards import load_card
+from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
+from vosrepro.reporting.pages.outlets import metrics_tree, write_outlets
+from vosrepro.reporting.pages.per_sequence import beside_published, single_changes
+from vosrepro.reporting.pages.provenance import trails
+from vosrepro.reporting.pages.viewer import Viewer, ViewerMaker
+from vosrepro.study.plan import Plan
+from vosrepro.study.published import load_published, load_published_masks
+
+log = logging.getLogger(__name__)
+_PUBLISHED = Path("params/published.csv")
+_PUBLISHED_MASKS = Path("params/published_sequences.csv")
+
+
+def render(
+    plan: Plan,
+    out: Path | str = Path("reports"),
+    *,
+    partial: bool = False,
+    outlets: bool = True,
+) -> list[Path]:
+    """Write all.html, <study>/<method>.html, <study>/<method>-correspondences.html, and results/<study>/{metrics.json,plots/*.csv}.
+
+    What is missing becomes a row "not run"; equal artifacts give equal bytes.
+
+    Args:
+        plan: the study; its relative paths are taken from the working directory.
+        out: folder of the pages.
+        partial: write partial.html and <study>-partial/ instead, and no metrics: for a look while
+            the workflow runs.
+        outlets: whether to write metrics and plots too.
+
+    Returns:
+        The files written, all.html first.
+
+    Raises:
+        ConfigError: if params/published.csv or the expected results are malformed.
+    """
+    table = load_table(plan)
+    out = Path(out)
+    name = "partial" if partial else "all"
+    study = plan.study.study
+    folder = f"{study}-partial" if partial else study
+    pages = {out / f"{name}.html": _overview(table, folder)}
+    viewers = ViewerMaker(table)
+    for method in plan.methods:
+        pairs = load_pairs(next(filter(None, _primary_rows(table, method)), None))
+        page = _method_page(table, method, viewers.make(method), pairs, back=f"../{name}.html")
+        pages[out / folder / f"{method}.html"] = page
+        if pairs:
+            page = _template("correspondences.html").render(
+                plan=plan, method=plan.methods[method], pairs=pairs, back=f"{method}.html"
+            )
+            pages[out / folder / f"{method}-correspondences.html"] = page
+    for path, text in pages.items():
+        write_text(path, text)
+        log.info("%s: %.2f MB", path, len(text.encode()) / 1e6)
+    return [*pages, *(write_outlets(table) if outlets and not partial else [])]
+
+
+def metrics(plan: Plan) -> dict[str, Any]:
+    """{method: {recipe: {variant: {benchmark: {metric: value}}}}}, also written to metrics.json."""
+    tree = metrics_tree(load_table(plan))
+    write_json(plan.results / "metrics.json", tree)
+    return tree
+
+
+def load_table(plan: Plan) -> Table:
+    """Read all artifacts of a study and build the table that everything is rendered from."""
+    published = load_published(_PUBLISHED) if _PUBLISHED.is_file() else {}
+    masks = load_published_masks(_PUBLISHED_MASKS) if _PUBLISHED_MASKS.is_file() else ()
+    return build_table(collect(plan), published, masks)
+
+
+def _overview(table: Table, folder: str) -> str:
+    plan = table.plan
+    checks = make_checks(table)
+    groups = {
+        g: [c for c in checks if c.group == g] for g in dict.fromkeys(c.group for c in checks)
+    }
+    charts = {name: figures.speed_accuracy(table, name) for name in plan.benchmarks}
+    return _template("all.html").render(
+        plan=plan,
+        study=plan.study,
+        table=table,
+        folder=folder,
+        verdict=study_verdict(table, checks),
+        check_groups=groups,
+        failed_checks=[c for c in checks if c.passed is False],
+        environment=environment(table.evidence),
+        metrics_of=metrics_of,
+        charts={k: v for k, v in charts.items() if v},
+        problems=_problems(table),
+        warnings=_warnings(table),
+    )
+
+
+def _primary_rows(table: Table, method: str) -> list[Row | None]:
+    return [primary_row(table, method, benchmark) for benchmark in table.plan.benchmarks]
+
+
+def _method_page(
+    table: Table, method: str, viewer: Viewer | None, pairs: dict[str, Any] | None, *, back: str
+) -> str:
+    plan = table.plan
+    rows = table.of(method)
+    metric = plan.study.selection.metric
+    runs = [
+        r for r in table.evidence.runs.values() if r.run.method == method and r.run.selected_weights
+    ]
+    return _template("method.html").render(
+        plan=plan,
+        study=plan.study,
+        table=table,
+        method=plan.methods[method],
+        back=back,
+        rows=rows,
+        card=load_card(method),
+        verdict=compared(rows),
+        ablation=ablation(table, method),
+        viewer=viewer,
+        pairs=pairs,
+        tracked=load_parts(next(filter(None, _primary_rows(table, method)), None)),
+        shown=_shown_in_viewer(viewer),
+        details=_details(table, method),
+        changes=single_changes(table, method),
+        beside=beside_published(table, method),
+        training=[
+            *figures.accuracy_figures(table, method),
+            *figures.training_figures(table, method),
+        ],
+        selection=[(r, figures.selection_figure(r, metric)) for r in runs],
+        trails={row.anchor: trails(table.evidence, row) for row in rows},
+        environment=environment(table.evidence),
+        metrics_of=metrics_of,
+    )
+
+
+def _details(table: Table, method: str) -> list[dict[str, Any]]:
+    """Per benchmark: the method's primary row, its paired comparisons, its sequences."""
+    found = []
+    for benchmark in table.plan.benchmarks:
+        row = primary_row(table, method, benchmark)
+        sequences = worst_sequences(table, row) if row else ()
+        if row and sequences:
+            found.append({"row": row, "comparisons": compare(table, row), "sequences": sequences})
+    return found
+
+
+def _shown_in_viewer(viewer: Viewer | None) -> dict[tuple[str, str], str]:
+    """(benchmark, sequence) -> the viewer's name for it."""
+    benchmarks = viewer.data.get("benchmarks", []) if viewer else []
+    return {
+        (b["id"], s["name"]): f"{i}/{j}"
+        for i, b in enumerate(benchmarks)
+        for j, s in enumerate(b["sequences"])
+    }
+
+
+def _problems(table: Table) -> list[str]:
+    evidence = table.evidence
+    parts = [
+        evidence,
+        *evidence.entries.values(),
+        *evidence.stages.values(),
+        *evidence.runs.values(),
+    ]
+    return [p for part in parts for p in part.problems]
+
+
+def _warnings(table: Table) -> list[str]:
+    """What the scorer warned of, once each with the entries it concerns."""
+    found: dict[str, list[str]] = {}
+    for key, item in table.evidence.entries.items():
+        for text in item.warnings:
+            found.setdefault(text, []).append(key)
+    return [f"{text} ({', '.join(keys)})" for text, keys in found.items()]
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(formats.FILTERS)
+    environment.globals.update(LABELS=LABELS, MEANINGS=MEANINGS)
+    return environment
+
+
+def _template(name: str) -> Any:
+    return _environment().get_template(name)

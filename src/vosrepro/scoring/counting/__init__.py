@@ -1,0 +1,1 @@
+"""From masks to seven integers per object and frame."""

@@ -1,0 +1,1 @@
+"""What a study is: its parameters, its jobs, their identities and records."""

@@ -1,0 +1,322 @@
+"""From a study to its jobs: runs, stages, entries, their parameters, digests and paths.
+
+The Snakefile, the command line and the report all ask this module, so a path or a digest is spelled in
+one place. A stage that two recipes begin with (same parameters all the way up) is trained once: it
+belongs to the first recipe that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vosrepro.base.errors import ConfigError
+from vosrepro.base.files import value_digest
+from vosrepro.study.params import (
+    BenchmarkParams,
+    DataParams,
+    MethodParams,
+    MethodSize,
+    Only,
+    RecipeParams,
+    StageParams,
+    Study,
+    load_benchmark,
+    load_method,
+    load_study,
+    pick,
+)
+
+#: In a folder of scaled copies, the original sizes of its videos; written last.
+RESIZED_SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One training job.
+
+    Attributes:
+        recipe: the recipe that owns the stage, see the module's docstring.
+        model: resolved constructor arguments of the network in this stage.
+        digest: changes whenever this stage or one before it must be trained anew.
+        parent: the stage whose last checkpoint this one starts from.
+    """
+
+    study: str
+    method: str
+    recipe: str
+    seed: int
+    stage: str
+    params: StageParams
+    model: Mapping[str, Any]
+    digest: str
+    parent: StageNode | None
+
+    @property
+    def folder(self) -> Path:
+        """Where declared outputs lie."""
+        run = _run_folder(self.study, self.method, self.recipe, self.seed)
+        return run / self.stage
+
+    @property
+    def last_weights(self) -> Path:
+        """Weights after the last step."""
+        return self.weights(self.params.steps)
+
+    def weights(self, step: int) -> Path:
+        """Weights after a step."""
+        return self.folder / "weights" / f"step-{step}.safetensors"
+
+    @property
+    def journal(self) -> Path:
+        """The live journal (outside declared outputs, so that it survives a failed job)."""
+        return journal_path(self.study, self.method, self.recipe, self.seed, self.stage)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method / recipe / seed: the parent run of the tracker."""
+
+    study: str
+    method: str
+    recipe: str
+    seed: int
+    params: RecipeParams
+    size: MethodSize
+    stages: tuple[StageNode, ...]
+    method_params: MethodParams
+
+    @property
+    def key(self) -> str:
+        """Name of the run: method/recipe/seed<k>."""
+        return f"{self.method}/{self.recipe}/seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where selection, masks and scores lie."""
+        return _run_folder(self.study, self.method, self.recipe, self.seed)
+
+    @property
+    def selected_weights(self) -> Path | None:
+        """What inference loads; None for a method without weights."""
+        return None if self.params.weights == "none" else self.folder / "selected.safetensors"
+
+    @property
+    def default_variant_params(self) -> Mapping[str, Any]:
+        """Inference settings with which checkpoints are selected."""
+        return variant_settings(self.method_params, self.size, self.method_params.default_variant)
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Constructor arguments of the network at inference."""
+        return self.size.model_of(self.params)
+
+    def journal(self, kind: str) -> Path:
+        """Journal of a job of this run: "select", "infer" or "score"."""
+        return journal_path(self.study, self.method, self.recipe, self.seed, kind)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the report."""
+
+    run: Run
+    variant: str
+    benchmark: str
+    variant_params: Mapping[str, Any]
+    benchmark_params: BenchmarkParams
+
+    @property
+    def key(self) -> str:
+        """Name of the entry: method/recipe/seed<k>/variant/benchmark."""
+        return f"{self.run.key}/{self.variant}/{self.benchmark}"
+
+    @property
+    def published_name(self) -> tuple[str, str, str, str]:
+        """Method, recipe, variant and benchmark of the published numbers that this entry is compared with."""
+        recipe = self.run.params.published_as or self.run.recipe
+        return (self.run.method, recipe, self.variant, self.benchmark)
+
+    @property
+    def submission(self) -> Path:
+        """The zip for the challenge server, for benchmarks that only a server scores."""
+        run = self.run
+        name = "_".join((run.method, run.recipe, f"seed{run.seed}", self.variant, self.benchmark))
+        return Path("submissions") / run.study / f"{name}.zip"
+
+    @property
+    def input_short_side_px(self) -> int | None:
+        """Short side at which the method runs; None: the size of the files."""
+        return self.run.size.input_short_side_px or self.benchmark_params.input_short_side_px
+
+    @property
+    def crop_px(self) -> int | None:
+        """Side of the central crop of a benchmark of single images; None: videos."""
+        if not self.benchmark_params.classifies:
+            return None
+        return self.run.size.crop_px or self.benchmark_params.crop_px
+
+    @property
+    def folder(self) -> Path:
+        """Where masks, timing, counts and scores lie."""
+        return self.run.folder / self.variant / self.benchmark
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a study."""
+
+    study: Study
+    methods: Mapping[str, MethodParams]
+    benchmarks: Mapping[str, BenchmarkParams]
+    runs: tuple[Run, ...]
+    entries: tuple[Entry, ...]
+
+    @property
+    def results(self) -> Path:
+        """results/<study>."""
+        return Path("results") / self.study.study
+
+    @cached_property
+    def stages(self) -> tuple[StageNode, ...]:
+        """Every stage to train, once each."""
+        found = {node.folder: node for run in self.runs for node in run.stages}
+        return tuple(found.values())
+
+    def run(self, method: str, recipe: str, seed: int | str) -> Run:
+        """The run of this name.
+
+        Raises:
+            ConfigError: if the study has no such run.
+        """
+        key = f"{method}/{recipe}/seed{seed}"
+        return pick({r.key: r for r in self.runs}, key, what="run", where=self.study.study)
+
+    def stage(self, method: str, recipe: str, seed: int | str, stage: str) -> StageNode:
+        """The training job of this name, by its owning recipe."""
+        nodes = {f"{n.method}/{n.recipe}/seed{n.seed}/{n.stage}": n for n in self.stages}
+        key = f"{method}/{recipe}/seed{seed}/{stage}"
+        return pick(nodes, key, what="training stage", where=self.study.study)
+
+    def entries_of(self, run: Run) -> tuple[Entry, ...]:
+        """The entries that one run's weights fill."""
+        return tuple(e for e in self.entries if e.run.key == run.key)
+
+    def video_entries_of(self, run: Run) -> tuple[Entry, ...]:
+        """Those of them that segment videos."""
+        return tuple(e for e in self.entries_of(run) if not e.benchmark_params.classifies)
+
+
+def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan:
+    """Expand a study.
+
+    Raises:
+        ConfigError: if anything that the study names does not exist.
+    """
+    if not isinstance(study, Study):
+        study = load_study(study)
+    where = f"study '{study.study}'"
+    methods: dict[str, MethodParams] = {}
+    benchmarks: dict[str, BenchmarkParams] = {}
+    runs: dict[str, Run] = {}
+    entries: dict[str, Entry] = {}
+    owners: dict[str, StageNode] = {}
+    for group in study.entries:
+        method = methods.setdefault(group.method, load_method(group.method, root=root))
+        size = pick(method.sizes, study.size, what="size", where=f"method '{group.method}'")
+        for recipe_name in group.recipes:
+            recipe = pick(
+                size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}"
+            )
+            for seed in group.seeds or study.seeds:
+                run = _run(study, method, recipe_name, recipe, size, seed, owners)
+                run = runs.setdefault(run.key, run)
+                for variant in group.variants:
+                    settings = variant_settings(method, size, variant)
+                    for name in group.benchmarks:
+                        benchmark = benchmarks.setdefault(name, load_benchmark(name, root=root))
+                        entry = Entry(run, variant, name, settings, benchmark)
+                        if entry.key in entries:
+                            raise ConfigError(f"{where} lists the entry {entry.key} twice")
+                        entries[entry.key] = entry
+    # Filtered at the end, so that a part of a study keeps the folders of the whole.
+    kept = [entry for entry in entries.values() if _wanted(entry, study.only)]
+    if not kept:
+        raise ConfigError(f"{where} has no entry left: key 'only' names nothing that it lists")
+    return Plan(
+        study,
+        {name: m for name, m in methods.items() if any(e.run.method == name for e in kept)},
+        {name: b for name, b in benchmarks.items() if any(e.benchmark == name for e in kept)},
+        tuple(run for key, run in runs.items() if any(e.run.key == key for e in kept)),
+        tuple(kept),
+    )
+
+
+def _wanted(entry: Entry, only: Only) -> bool:
+    names = (
+        (entry.run.method, only.methods),
+        (entry.run.recipe, only.recipes),
+        (entry.variant, only.variants),
+        (entry.benchmark, only.benchmarks),
+    )
+    return all(wanted is None or name in wanted for name, wanted in names)
+
+
+def resized_folder(benchmark: BenchmarkParams, data: DataParams) -> Path:
+    """Where the scaled copies of a benchmark's videos lie."""
+    identity = [data.model_dump(mode="json"), benchmark.dataset, benchmark.split, benchmark.fit_px]
+    return Path("state/resized") / f"{benchmark.benchmark}-{value_digest(identity)}"
+
+
+def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> Path:
+    """Where a job keeps its journal."""
+    return Path("state/journals") / study / method / recipe / f"seed{seed}" / f"{kind}.jsonl"
+
+
+def _run(
+    study: Study,
+    params: MethodParams,
+    recipe_name: str,
+    recipe: RecipeParams,
+    size: MethodSize,
+    seed: int,
+    owners: dict[str, StageNode],
+) -> Run:
+    method = params.method
+    nodes: list[StageNode] = []
+    for name in recipe.stages:
+        stage = size.stages[name]
+        parent = nodes[-1] if nodes else None
+        model = {**size.model, **stage.model}
+        digest = value_digest(
+            {
+                "method": method,
+                "seed": seed,
+                "stage": name,
+                "params": stage.model_dump(mode="json"),
+                "model": model,
+                "data": study.data.model_dump(mode="json"),
+                "held_out": study.selection.sequences,
+                "parent": parent.digest if parent else None,
+            }
+        )
+        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent)
+        nodes.append(owners.setdefault(digest, node))
+    return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes), params)
+
+
+def variant_settings(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:
+    """Inference settings of a variant at a size.
+
+    Raises:
+        ConfigError: if the method has no such variant.
+    """
+    base = pick(method.variants, name, what="variant", where=f"method '{method.method}'")
+    return {**base, **size.variants.get(name, {})}
+
+
+def _run_folder(study: str, method: str, recipe: str, seed: int) -> Path:
+    return Path("results") / study / method / recipe / f"seed{seed}"

@@ -1,0 +1,1 @@
+"""Samples: clips and images, augmented, in a fixed order."""

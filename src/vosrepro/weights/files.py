@@ -1,0 +1,167 @@
+"""Weights files: safetensors with a few strings of metadata, read with a clear error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.base.files import atomic
+from vosrepro.methods import get_method
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save_weights(
+    path: Path | str, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write a state dict atomically as safetensors, with facts that `describe` reads again."""
+    from safetensors.torch import save_file
+
+    # One key of metadata: safetensors writes several in random order.
+    metadata = None if facts is None else {"vosrepro": json.dumps(dict(facts), sort_keys=True)}
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_weights(path: Path | str) -> dict[str, torch.Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"weights {path} are missing: run the training step first") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"weights {path} cannot be read ({error}): delete the file and run the step that makes it"
+        ) from error
+
+
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """What a weights file says of itself; empty if nothing.
+
+    Raises:
+        CheckpointError: if it is missing or cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return dict(json.loads(metadata.get("vosrepro", "{}")))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no weights file {path}") from error
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file ({error})") from error
+
+
+def describe(path: Path | str) -> dict[str, Any]:
+    """As `read_facts`, with at least "method" and "model" (arguments of the network).
+
+    Raises:
+        CheckpointError: if it cannot be read, or was written by something else.
+    """
+    facts = read_facts(path)
+    try:
+        get_method(facts["method"])
+        return {"model": {}, **facts}
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path} does not say which method it belongs to: use weights that vosrepro trained, "
+            "selected or imported"
+        ) from error
+
+
+def open_model(path: Path, *, device: torch.device) -> tuple[str, nn.Module]:
+    """The method's name and the network for inference of a weights file that describes itself.
+
+    Raises:
+        CheckpointError: if it does not, or does not fit.
+    """
+    facts = describe(path)
+    network = inference_model(facts["method"], facts["model"], weights=path, seed=0, device=device)
+    assert network is not None
+    return facts["method"], network
+
+
+def build_model(
+    method: str, model: Mapping[str, Any], *, weights: Path | None, seed: int, device: torch.device
+) -> nn.Module | None:
+    """A method's network in evaluation mode, or None for a method without weights.
+
+    Args:
+        weights: a safetensors file; None draws random weights from `seed`.
+
+    Raises:
+        CheckpointError: if the weights do not fit the network, naming the first differing keys.
+    """
+    card = get_method(method)
+    if card.build is None:
+        return None
+    arguments = dict(model)
+    if weights is not None:
+        arguments.pop("encoder_weights", None)  # they would be read only to be overwritten
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = card.build(**arguments)
+    if weights is not None:
+        load_strictly(network, load_weights(weights), source=str(weights))
+    return network.to(device).eval()
+
+
+def inference_model(
+    method: str, model: Mapping[str, Any], *, weights: Path | None, seed: int, device: torch.device
+) -> nn.Module | None:
+    """As `build_model`, then the method's own faster copy for inference, if it has one."""
+    network = build_model(method, model, weights=weights, seed=seed, device=device)
+    prepare = get_method(method).prepare
+    return network if network is None or prepare is None else prepare(network)
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Load a state dict; every key and shape must fit.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    wanted = network.state_dict()
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    unknown = [k for k in state if k not in wanted]
+    shapes = [
+        f"{k} is {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != wanted[k].shape
+    ]
+    problems = []
+    for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", shapes)):
+        if names:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            problems.append(f"{len(names)} {what} ({shown})")
+    if problems:
+        raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called "auto", "cpu", "cuda" or "cuda:N"."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        from vosrepro.base.errors import DeviceError
+
+        raise DeviceError(
+            "device cuda was asked for but torch sees no GPU: use --device cpu or auto"
+        )
+    return torch.device(name)
