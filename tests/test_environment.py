@@ -63,9 +63,7 @@ def test_every_line_of_the_lock_is_one_version_with_hashes() -> None:
     lines = entries()
     assert len(lines) > len(direct())
     for line in lines:
-        assert re.match(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==\S+( ;.*?)? --hash=sha256:", line), (
-            line
-        )
+        assert re.match(r"[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==\S+( ;.*?)? --hash=sha256:", line), line
 
 
 def test_the_lock_names_no_address() -> None:
@@ -86,10 +84,7 @@ def test_conda_brings_the_same_python_and_installs_the_lock() -> None:
     assert pip == "pip"
     # Nothing else: pip's hash mode refuses an editable install, which is the second command above it.
     assert listed == {"pip": ["-r requirements.lock"]}
-    assert (
-        "pip install --no-deps --no-build-isolation --editable ."
-        in (ROOT / "environment.yml").read_text()
-    )
+    assert "pip install --no-deps --no-build-isolation --editable ." in (ROOT / "environment.yml").read_text()
 
 
 def test_the_supported_pythons_are_those_that_are_tested() -> None:

@@ -77,9 +77,7 @@ def _is_resources(option: str) -> bool:
 def _is_snakemake(program: str) -> bool:
     """Whether sys.argv[0] is the snakemake program or `python -m snakemake`."""
     path = Path(program)
-    return path.stem == "snakemake" or (
-        path.name == "__main__.py" and path.parent.name == "snakemake"
-    )
+    return path.stem == "snakemake" or (path.name == "__main__.py" and path.parent.name == "snakemake")
 
 
 if sys.argv and _is_snakemake(sys.argv[0]):

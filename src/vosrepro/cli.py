@@ -29,36 +29,34 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("data", "data", "prepare, generate and verify data sets", "commands.data"),
     Command("plan", "the study, step by step", "list a study's jobs and what they cost", "commands.plan"),
-    Command("coverage", "the study, step by step", "published systems and numbers against our studies",
-            "commands.coverage"),
-    Command("launch", "the study, step by step", "lease devices, start one or many processes",
-            "commands.launch"),
+    Command(
+        "coverage", "the study, step by step", "published systems and numbers against our studies", "commands.coverage"
+    ),
+    Command("launch", "the study, step by step", "lease devices, start one or many processes", "commands.launch"),
     Command("train", "the study, step by step", "train one stage of a recipe", "commands.train"),
-    Command("select", "the study, step by step", "choose a checkpoint on held-out videos",
-            "commands.infer", "select"),
-    Command("resize", "the study, step by step", "scale high-resolution benchmarks down",
-            "commands.resize"),
-    Command("infer", "the study, step by step", "segment or classify the benchmarks with a run's weights",
-            "commands.infer", "infer"),
-    Command("score-run", "the study, step by step", "score all entries of one run",
-            "commands.score_run"),
-    Command("submit-entry", "the study, step by step", "check and pack an entry for its server",
-            "commands.submit_entry"),
-    Command("track", "the study, step by step", "mirror the journals into MLflow",
-            "commands.track"),
+    Command("select", "the study, step by step", "choose a checkpoint on held-out videos", "commands.infer", "select"),
+    Command("resize", "the study, step by step", "scale high-resolution benchmarks down", "commands.resize"),
+    Command(
+        "infer",
+        "the study, step by step",
+        "segment or classify the benchmarks with a run's weights",
+        "commands.infer",
+        "infer",
+    ),
+    Command("score-run", "the study, step by step", "score all entries of one run", "commands.score_run"),
+    Command(
+        "submit-entry", "the study, step by step", "check and pack an entry for its server", "commands.submit_entry"
+    ),
+    Command("track", "the study, step by step", "mirror the journals into MLflow", "commands.track"),
     Command("report", "the study, step by step", "render the HTML pages", "commands.report"),
     Command("score", "tools", "score any folder or zip of masks", "commands.score"),
-    Command("submit", "tools", "check or pack masks for a challenge server",
-            "commands.submit"),
+    Command("submit", "tools", "check or pack masks for a challenge server", "commands.submit"),
     Command("weights", "data", "list and import released checkpoints", "commands.weights"),
-    Command("segment", "tools", "segment your own video or folder of frames",
-            "commands.segment"),
-    Command("correspond", "tools", "show what a network takes for the same place in two frames",
-            "commands.correspond"),
-    Command("parity", "tools", "compare a method with recorded outputs of its original",
-            "commands.parity"),
+    Command("segment", "tools", "segment your own video or folder of frames", "commands.segment"),
+    Command("correspond", "tools", "show what a network takes for the same place in two frames", "commands.correspond"),
+    Command("parity", "tools", "compare a method with recorded outputs of its original", "commands.parity"),
     Command("bench", "tools", "measure speed and memory (score, infer, train, ...)", "commands.bench"),
-)  # fmt: skip
+)
 
 _INTRODUCTION = """\
 usage: vosrepro COMMAND [ARGUMENTS]
@@ -108,8 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
             raise
         where = f" ({error.filename})" if error.filename else ""
-        print(f"vosrepro: {error.strerror}{where}: make room or fix permissions, then run again",
-              file=sys.stderr)  # fmt: skip
+        print(f"vosrepro: {error.strerror}{where}: make room or fix permissions, then run again", file=sys.stderr)
         return 1
 
 

@@ -34,13 +34,9 @@ class Jobs:
         sources: where the configuration comes from, for errors: files, or options such as --config.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], cores: int | None, sources: Sequence[Path | str] = ()
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], cores: int | None, sources: Sequence[Path | str] = ()) -> None:
         named = " or ".join(os.path.relpath(path) for path in sources)
-        study = parse(
-            dict(config), Study, source=named or f"the study '{config.get('study', '?')}'"
-        )
+        study = parse(dict(config), Study, source=named or f"the study '{config.get('study', '?')}'")
         self.plan: Plan = load_plan(study)
         self.name = study.study
         self.file = Path("state/studies") / f"{study.study}.json"
@@ -72,11 +68,7 @@ class Jobs:
 
     def submissions(self) -> list[str]:
         """Zips for challenge servers: of entries that nothing else scores."""
-        return [
-            str(entry.submission)
-            for entry in self.plan.entries
-            if entry.benchmark_params.scoring is None
-        ]
+        return [str(entry.submission) for entry in self.plan.entries if entry.benchmark_params.scoring is None]
 
     # ------------------------------------------------------------------------------- parameters
 
@@ -108,10 +100,7 @@ class Jobs:
     def infer(self, wildcards: Any) -> str:
         """Digest of what inference of one run depends on."""
         run = self._run(wildcards)
-        value = [
-            [entry.key, entry.variant_params, _how_it_runs(entry)]
-            for entry in self.plan.entries_of(run)
-        ]
+        value = [[entry.key, entry.variant_params, _how_it_runs(entry)] for entry in self.plan.entries_of(run)]
         return self._digest(value, "inference", f"methods/{run.method}")
 
     def score(self, wildcards: Any) -> str:
@@ -219,8 +208,11 @@ def start_follower(study_file: Path) -> None:
         with log.open("a") as file:
             subprocess.Popen(
                 ["nice", "-n", "10", *command],
-                stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+                stdout=file,
+                stderr=file,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
     except OSError as error:
         print(f"the MLflow follower did not start ({error}); the study goes on", file=sys.stderr)
 
@@ -251,6 +243,4 @@ def _how_it_runs(entry: Entry) -> list[Any]:
 
 
 def _either(names: Any) -> str:
-    return (
-        "|".join(sorted({name.replace(".", r"\.") for name in names}, key=len, reverse=True)) or "-"
-    )
+    return "|".join(sorted({name.replace(".", r"\.") for name in names}, key=len, reverse=True)) or "-"

@@ -18,9 +18,15 @@ VOC = "ec76f86cfddd0f4c0768796cda862d8f5099af416b298a406db7e84b55136fc9"
 def test_palette_is_the_voc_palette():
     rows = np.frombuffer(palette(), np.uint8).reshape(256, 3).tolist()
     assert rows[:8] == [
-        [0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0],
-        [0, 0, 128], [128, 0, 128], [0, 128, 128], [128, 128, 128],
-    ]  # fmt: skip
+        [0, 0, 0],
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+    ]
     assert hashlib.sha256(palette()).hexdigest() == VOC
 
 

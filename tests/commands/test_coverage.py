@@ -59,9 +59,7 @@ def test_a_number_without_an_entry_is_a_hole(in_root, monkeypatch, capsys):
     key = Key("stm", "s9", "top50", "davis16-val", "J-Mean")
     extra = Published(key, 50.0, 1, "a README", "readme", "")
     known = load_published(recalled=True)
-    monkeypatch.setattr(
-        coverage_command, "load_published", lambda *, recalled: {**known, key: extra}
-    )
+    monkeypatch.setattr(coverage_command, "load_published", lambda *, recalled: {**known, key: extra})
     assert main(["coverage", "--holes"]) == 1
     shown = capsys.readouterr().out
     assert "stm/s9/top50/davis16-val" in shown

@@ -84,16 +84,18 @@ def test_the_wanted_machine_then_an_estimate_then_another_machine(plan):
     assert time(machine="A100", tflops=50.0).basis.startswith("estimate at")
     assert time(machine="A100").basis == "measured on a laptop, not on A100"
     assert time().basis == "measured on a laptop"
-    assert (
-        _job(plan, name, rates=rates, tflops=50.0).time.basis
-        == "measured on a laptop, another machine"
-    )
+    assert _job(plan, name, rates=rates, tflops=50.0).time.basis == "measured on a laptop, another machine"
 
 
 def test_a_stage_trained_here_with_these_parameters_counts_first(plan):
     node = _stage(plan, "s0")
-    record = {"digest": node.digest, "samples_per_second": 7.0, "world_size": 4, "device": "cuda",
-              "provenance": {"hardware": {"gpu": "A100", "cores": 8, "cpu": "x"}}}  # fmt: skip
+    record = {
+        "digest": node.digest,
+        "samples_per_second": 7.0,
+        "world_size": 4,
+        "device": "cuda",
+        "provenance": {"hardware": {"gpu": "A100", "cores": 8, "cpu": "x"}},
+    }
     write_json(node.folder / "run.json", record)
     known = {"rates": {("train", _identity(node)): [H200]}}
     assert _job(plan, "stm/s0/seed0/s0", **known).time.basis == "measured on A100"
@@ -105,10 +107,12 @@ def test_a_stage_trained_here_with_these_parameters_counts_first(plan):
 def test_inference_selection_scoring_and_masks_follow_from_frames(plan):
     run = plan.run("stm", "s012", 0)
     frame = frame_identity("stm", "full", run.model, run.default_variant_params)
-    work = {("init", frame): [Work(300.0, 1), Work(500.0, 2)],
-            ("infer", frame): [Work(500.0, 1), Work(700.0, 2)]}  # fmt: skip
-    extents = {"davis16-val": Extent(20, 1376, 20, "x"), "davis17-val": Extent(30, 1020, 60, "x"),
-               "selection": Extent(8, 608, 8, "x")}  # fmt: skip
+    work = {("init", frame): [Work(300.0, 1), Work(500.0, 2)], ("infer", frame): [Work(500.0, 1), Work(700.0, 2)]}
+    extents = {
+        "davis16-val": Extent(20, 1376, 20, "x"),
+        "davis17-val": Extent(30, 1020, 60, "x"),
+        "selection": Extent(8, 608, 8, "x"),
+    }
     rates = {("score", "davis2016"): [Rate(100.0, "a laptop", 0, 1)]}
     known = {"rates": rates, "work": work, "extents": extents, "tflops": 10.0}
     infer = _job(plan, "stm/s012/seed0/infer", **known)

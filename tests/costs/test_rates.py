@@ -27,10 +27,12 @@ def _file(tmp_path, columns, *rows):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("stm,full,train,s0,0,H200,2,fast,x", "line 2: gpus, objects and samples_per_second"),
-     ("stm,full,train,s0,0,H200,2,-1,x", "line 2: .*rates are positive"),
-     ("stm,full,draw,s0,0,H200,2,1,x", "line 2: kind 'draw' must be one of train, init")],
-)  # fmt: skip
+    [
+        ("stm,full,train,s0,0,H200,2,fast,x", "line 2: gpus, objects and samples_per_second"),
+        ("stm,full,train,s0,0,H200,2,-1,x", "line 2: .*rates are positive"),
+        ("stm,full,draw,s0,0,H200,2,1,x", "line 2: kind 'draw' must be one of train, init"),
+    ],
+)
 def test_a_bad_rate_names_file_and_line(tmp_path, row, message):
     with pytest.raises(ConfigError, match=message):
         load_rates(_file(tmp_path, RATE_COLUMNS, row))
@@ -40,18 +42,24 @@ def test_a_bad_rate_names_file_and_line(tmp_path, row, message):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("stm,full,train,s0,0,abc,much,2,x", "line 2: gflop and objects must be numbers"),
-     ("stm,full,score,s0,0,abc,1,2,x", "line 2: kind 'score' must be one of train")],
-)  # fmt: skip
+    [
+        ("stm,full,train,s0,0,abc,much,2,x", "line 2: gflop and objects must be numbers"),
+        ("stm,full,score,s0,0,abc,1,2,x", "line 2: kind 'score' must be one of train"),
+    ],
+)
 def test_a_bad_count_names_file_and_line(tmp_path, row, message):
     with pytest.raises(ConfigError, match=message):
         load_work(_file(tmp_path, WORK_COLUMNS, row))
 
 
 def test_rates_are_found_by_what_determines_the_work(in_root, tmp_path):
-    rows = ["stm,full,train,s1,0,H200,1,30,x", "stm,mini,train,s1,0,H200,1,50,x",
-            "stm,full,infer,s01/top50,2,H200,1,9,x", "all,all,score,davis2016,1,laptop,0,80,x",
-            "stm,full,train,renamed,0,H200,1,30,x"]  # fmt: skip
+    rows = [
+        "stm,full,train,s1,0,H200,1,30,x",
+        "stm,mini,train,s1,0,H200,1,50,x",
+        "stm,full,infer,s01/top50,2,H200,1,9,x",
+        "all,all,score,davis2016,1,laptop,0,80,x",
+        "stm,full,train,renamed,0,H200,1,30,x",
+    ]
     method = load_method("stm")
     found = load_rates(_file(tmp_path, RATE_COLUMNS, *rows)).find({"stm": method}, "full")
     names = named_identities(method, "full")
@@ -73,8 +81,11 @@ def test_a_new_row_replaces_the_old_one_about_the_same(tmp_path):
     )
     put_rows(path, RATE_COLUMNS, [row, {**row, "machine": "A100"}], same=RATE_PLACE)
     lines = path.read_text().splitlines()[1:]
-    assert lines == ["stm,full,train,s0,0,H200,1,31,again", "b,c,train,d,0,e,1,2,y",
-                     "stm,full,train,s0,0,A100,1,31,again"]  # fmt: skip
+    assert lines == [
+        "stm,full,train,s0,0,H200,1,31,again",
+        "b,c,train,d,0,e,1,2,y",
+        "stm,full,train,s0,0,A100,1,31,again",
+    ]
 
 
 def test_weights_to_start_from_are_no_part_of_the_work():

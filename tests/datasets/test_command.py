@@ -30,12 +30,11 @@ def study(tmp_path: Path, in_root: Path) -> Path:
                 "data": {"root": str(tmp_path / "data"), "generated": True},
                 "selection": {"sequences": ["train-28"]},
                 "entries": [
-                    {"method": "copy", "recipes": ["none"], "variants": ["default"],
-                     "benchmarks": ["davis16-val"]}
+                    {"method": "copy", "recipes": ["none"], "variants": ["default"], "benchmarks": ["davis16-val"]}
                 ],
             }
         )
-    )  # fmt: skip
+    )
     return path
 
 
@@ -53,15 +52,11 @@ def few(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         shutil.copytree(small_root, root)
 
     monkeypatch.setattr(generated, "generate", generate_few)
-    monkeypatch.setattr(
-        generated, "is_current", lambda root, *, seed: current(root, seed=seed, limit=1)
-    )
+    monkeypatch.setattr(generated, "is_current", lambda root, *, seed: current(root, seed=seed, limit=1))
     return made
 
 
-def test_the_manifest_is_made_once_and_data_only_when_needed(
-    study: Path, few: list[Path], tmp_path: Path
-):
+def test_the_manifest_is_made_once_and_data_only_when_needed(study: Path, few: list[Path], tmp_path: Path):
     out = tmp_path / "results/tiny/data.json"
     for _ in range(2):
         assert _run("manifest", "--study", str(study), "--out", str(out)) == 0
@@ -93,9 +88,7 @@ def test_verify_takes_a_set_from_anywhere(small_root: Path, tmp_path: Path):
         _run("verify", "--root", str(tmp_path), "--set", "davis=x")
 
 
-def test_generate_says_when_there_is_nothing_to_do(
-    few: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_generate_says_when_there_is_nothing_to_do(few: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for _ in range(2):
         assert _run("generate", "--root", str(tmp_path / "mini")) == 0
     assert len(few) == 1

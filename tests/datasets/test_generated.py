@@ -62,9 +62,7 @@ def test_the_png_packer_writes_what_pillow_reads(grey: bool, tmp_path: Path):
     assert (palette() in path.read_bytes()) is not grey
 
 
-def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_processes(
-    small_root: Path, tmp_path: Path
-):
+def test_the_same_seed_gives_the_same_bytes_whatever_the_number_of_processes(small_root: Path, tmp_path: Path):
     subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path / "again"), "1"], check=True)
     assert _digest(tmp_path / "again") == _digest(small_root)
 
@@ -146,8 +144,7 @@ def test_every_object_can_be_told_from_its_background_by_color(small: DataParams
         image, labels = read_frame(video.frames[0]), read_annotation(video, "00000")
         for k in video.starts:
             inside, around = image[labels == k], image[labels == 0]
-            colors = [np.bincount((p // 64 @ [16, 4, 1]).ravel(), minlength=64) / len(p)
-                      for p in (inside, around)]  # fmt: skip
+            colors = [np.bincount((p // 64 @ [16, 4, 1]).ravel(), minlength=64) / len(p) for p in (inside, around)]
             assert np.minimum(*colors).sum() < 0.7
 
 

@@ -62,7 +62,7 @@ def official(tmp_path):
         files = {f"{name}_{i}.JPEG": _jpeg(color) for i in range(2)}
         inner[f"{name}.tar"] = _pack(tmp_path / f"{name}.tar", files)
     _pack(folder / TRAIN_TAR, inner)
-    shown = {"ILSVRC2012_val_00000002.JPEG": _jpeg((0, 0, 200)), "ILSVRC2012_val_00000001.JPEG": _jpeg((200, 0, 0))}  # fmt: skip
+    shown = {"ILSVRC2012_val_00000002.JPEG": _jpeg((0, 0, 200)), "ILSVRC2012_val_00000001.JPEG": _jpeg((200, 0, 0))}
     _pack(folder / VAL_TAR, shown)
     kit = folder / DEVKIT
     kit.mkdir(parents=True)
@@ -79,9 +79,7 @@ def test_generated_halves_have_all_classes_in_the_same_order(made):
     assert classes(_data(made)) == [wnid(n) for n in range(CLASSES)]
     train, val = training_images(_data(made)), validation_images(_data(made))
     assert len(train) == len(val) == 2 * CLASSES
-    assert (
-        [i.label for i in train] == [i.label for i in val] == [n // 2 for n in range(2 * CLASSES)]
-    )
+    assert [i.label for i in train] == [i.label for i in val] == [n // 2 for n in range(2 * CLASSES)]
 
 
 def test_generated_images_are_the_same_bytes_again(made, tmp_path):

@@ -32,7 +32,8 @@ def _xml(*objects: tuple[int, tuple[int, int, int, int]], size: tuple[int, int] 
         "<generated>1</generated></object>"
         for track, b in objects
     )
-    return f"<annotation><folder>x</folder><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>"
+    extent = f"<size><width>{size[1]}</width><height>{size[0]}</height></size>"
+    return f"<annotation><folder>x</folder>{extent}{items}</annotation>"
 
 
 def test_boxes_are_filled_with_their_track_and_small_ones_lie_on_top(tmp_path: Path):
@@ -70,9 +71,7 @@ def test_generated_boxes_are_the_tight_ones(tmp_path: Path):
 )
 def test_a_malformed_annotation_is_one_sentence(text: str, reason: str, tmp_path: Path):
     path = _write(tmp_path / "7.xml", text)
-    with pytest.raises(
-        DataError, match=rf"7.xml is not a box annotation of ImageNet-VID .*{reason}"
-    ):
+    with pytest.raises(DataError, match=rf"7.xml is not a box annotation of ImageNet-VID .*{reason}"):
         read_boxes(path)
 
 

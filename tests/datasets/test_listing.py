@@ -32,9 +32,7 @@ def test_files_are_summed_per_folder_and_order_does_not_matter(tmp_path: Path):
 
 
 def test_each_kind_of_difference_is_a_sentence():
-    before = _listing(
-        ("same/0", 1, "x"), ("gone/0", 1, "x"), ("less/0", 1, "x"), ("other/0", 1, "x")
-    )
+    before = _listing(("same/0", 1, "x"), ("gone/0", 1, "x"), ("less/0", 1, "x"), ("other/0", 1, "x"))
     now = _listing(("same/0", 1, "x"), ("new/0", 1, "x"), ("less/0", 2, "x"), ("other/0", 1, "y"))
     assert before.differences(before) == []
     assert before.differences(now) == [
@@ -51,9 +49,7 @@ def test_digests_of_content_and_of_sizes_are_not_compared():
     assert read.differences(unread) == []
 
 
-@pytest.mark.parametrize(
-    "text", ["", "part,folder\nx,y\n", "part,folder,files,bytes,digest,digest_of\n"]
-)
+@pytest.mark.parametrize("text", ["", "part,folder\nx,y\n", "part,folder,files,bytes,digest,digest_of\n"])
 def test_a_file_that_is_no_listing_is_refused(text: str, tmp_path: Path):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(DataError, match=r"x\.csv"):

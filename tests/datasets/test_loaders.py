@@ -60,9 +60,12 @@ def test_the_pixels_of_a_frame_are_not_turned_by_its_viewing_rotation(tmp_path: 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(lambda b: b[: len(b) // 2], "is truncated"), (lambda b: b"", "is empty"),
-     (lambda b: b"hello", "is neither a JPEG nor a PNG")],
-)  # fmt: skip
+    [
+        (lambda b: b[: len(b) // 2], "is truncated"),
+        (lambda b: b"", "is empty"),
+        (lambda b: b"hello", "is neither a JPEG nor a PNG"),
+    ],
+)
 def test_a_broken_frame_is_named(content, sentence: str, tmp_path: Path):
     path = tmp_path / "00007.jpg"
     path.write_bytes(content(jpeg(np.zeros((64, 64, 3), np.uint8))))
@@ -275,9 +278,14 @@ def test_an_object_without_its_mask_is_named(broken: DataParams):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", '{"videos": {"a": {"objects": {"255": {"frames": ["0"]}}}}}', "[]",
-             '{"videos": {"a": {"objects": {"1": {"frames": []}}}}}'],
-)  # fmt: skip
+    "text",
+    [
+        "{",
+        '{"videos": {"a": {"objects": {"255": {"frames": ["0"]}}}}}',
+        "[]",
+        '{"videos": {"a": {"objects": {"1": {"frames": []}}}}}',
+    ],
+)
 def test_a_foreign_meta_is_refused(text: str, broken: DataParams):
     (Path(broken.root) / "YouTube/valid/meta.json").write_text(text)
     with pytest.raises(DataError, match=r"is not a meta.json of YouTube-VOS"):
@@ -370,7 +378,5 @@ def test_a_list_belongs_to_the_manifest_of_its_set(broken: DataParams):
 
 def test_a_list_that_names_other_videos_is_refused(broken: DataParams):
     (Path(broken.root) / "kept.txt").write_text("video-000\nvideo-777\n")
-    with pytest.raises(
-        DataError, match="names 1 videos that the training set 'bl30k' lacks, first video-777"
-    ):
+    with pytest.raises(DataError, match="names 1 videos that the training set 'bl30k' lacks, first video-777"):
         training_videos("bl30k", _lists(broken, bl30k="kept.txt"))

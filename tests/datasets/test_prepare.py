@@ -52,12 +52,8 @@ def root(tmp_path: Path) -> DataParams:
 
 
 @pytest.mark.parametrize("prefix", ["DAVIS/", "", "download/DAVIS-2017/DAVIS/"])
-def test_an_official_archive_is_put_in_place_verified_and_described(
-    prefix, small_root, root, tmp_path
-):
-    archive = zipped(
-        small_root / "DAVIS/2017/trainval", tmp_path / "DAVIS-2017-trainval-480p.zip", prefix
-    )
+def test_an_official_archive_is_put_in_place_verified_and_described(prefix, small_root, root, tmp_path):
+    archive = zipped(small_root / "DAVIS/2017/trainval", tmp_path / "DAVIS-2017-trainval-480p.zip", prefix)
     with zipfile.ZipFile(archive, "a") as more:  # what a Mac adds
         more.writestr("__MACOSX/DAVIS/._JPEGImages", b"x")
         more.writestr(f"{prefix}JPEGImages/480p/val-04/._00000.jpg", b"x")
@@ -126,9 +122,7 @@ def test_segments_are_merged_and_a_known_digest_is_checked(small_root, tmp_path,
         prepare("bl30k", root, [tmp_path / "BL30K_a.tar"])
 
 
-def test_imagenet_archives_are_checked_and_linked_and_the_kit_is_extracted(
-    root, tmp_path, monkeypatch
-):
+def test_imagenet_archives_are_checked_and_linked_and_the_kit_is_extracted(root, tmp_path, monkeypatch):
     known = prepare_module.PREPARATIONS["imagenet"]
     tars = [tar_with(tmp_path / a.names[0], entry("x.JPEG")) for a in known[:2]]
     kit = tar_with(tmp_path / known[2].names[0], entry("ILSVRC2012_devkit_t12/data/truth.txt"))
@@ -184,9 +178,7 @@ def test_a_link_to_a_folder_that_lacks_something_is_taken_back(small_root, root,
 
 
 def test_a_wrong_folder_and_a_missing_source_are_named(small_root, root, tmp_path):
-    with pytest.raises(
-        DataError, match="does not hold 'davis2017': it has BIG_small, .*, but nowhere"
-    ):
+    with pytest.raises(DataError, match="does not hold 'davis2017': it has BIG_small, .*, but nowhere"):
         prepare("davis2017", root, [small_root / "static"])
     with pytest.raises(DataError, match="there is no archive or folder"):
         prepare("davis2017", root, [tmp_path / "nothing.zip"])
@@ -217,22 +209,21 @@ def test_the_instructions_name_the_archive_the_place_and_the_command(root):
 
 def test_a_wrong_archive_says_what_it_holds(small_root, root, tmp_path):
     archive = zipped(small_root / "DAVIS/2016", tmp_path / "DAVIS-2017-trainval-480p.zip", "DAVIS/")
-    with pytest.raises(DataError, match=r"is another archive: it holds DAVIS/, but nowhere .*"
-                       r"ImageSets/2017/train.txt|another archive"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"is another archive: it holds DAVIS/, but nowhere .*"
+        r"ImageSets/2017/train.txt|another archive",
+    ):
         shutil.rmtree(tmp_path / "none", ignore_errors=True)
         prepare("davis2017-testdev", root, [archive])
     assert not (Path(root.root) / "DAVIS/2017/test-dev").exists()
 
 
 def test_a_half_extracted_target_is_not_overwritten(small_root, root, tmp_path):
-    archive = zipped(
-        small_root / "DAVIS/2017/trainval", tmp_path / "DAVIS-2017-trainval-480p.zip", "DAVIS/"
-    )
+    archive = zipped(small_root / "DAVIS/2017/trainval", tmp_path / "DAVIS-2017-trainval-480p.zip", "DAVIS/")
     place = Path(root.root) / "DAVIS/2017/trainval"
     (place / "JPEGImages/480p").mkdir(parents=True)
-    with pytest.raises(
-        DataError, match="trainval exists but has no .*, as a half-extracted archive: remove"
-    ):
+    with pytest.raises(DataError, match="trainval exists but has no .*, as a half-extracted archive: remove"):
         prepare("davis2017", root, [archive])
     assert (place / "JPEGImages/480p").is_dir()
 
@@ -316,13 +307,9 @@ def test_damaged_archives_and_web_pages_are_told_apart(small_root, tmp_path):
     (tmp_path / "cut.tar.gz").write_bytes(cut[: len(cut) // 2])
     (tmp_path / "page.zip").write_text("  <!doctype html> Quota exceeded")
     for name in ("cut.zip", "flipped.zip", "cut.tar.gz"):
-        with pytest.raises(
-            DataError, match=f"{name} is damaged or incomplete .*: download it again"
-        ):
+        with pytest.raises(DataError, match=f"{name} is damaged or incomplete .*: download it again"):
             extract(tmp_path / name, tmp_path / "set", needs=("ImageSets",))
-    with pytest.raises(
-        DataError, match="page.zip is a web page, not an archive: download it again"
-    ):
+    with pytest.raises(DataError, match="page.zip is a web page, not an archive: download it again"):
         extract(tmp_path / "page.zip", tmp_path / "set", needs=("ImageSets",))
     assert not (tmp_path / "set").exists()
 
@@ -334,9 +321,7 @@ def test_a_name_that_is_not_utf8_is_extracted(tmp_path):
     assert (tmp_path / "set" / name).is_file()
 
 
-def test_a_target_that_cannot_be_written_is_one_sentence(
-    small_root, root, tmp_path, monkeypatch, capsys
-):
+def test_a_target_that_cannot_be_written_is_one_sentence(small_root, root, tmp_path, monkeypatch, capsys):
     archive = zipped(small_root / "DAVIS/2016", tmp_path / "DAVIS-data.zip", "DAVIS/")
     real = Path.mkdir
 
@@ -348,10 +333,7 @@ def test_a_target_that_cannot_be_written_is_one_sentence(
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert main(["data", "prepare", "davis2016", str(archive), "--root", root.root]) == 2
     error = capsys.readouterr().err
-    assert (
-        "DAVIS/2016 cannot be written (Read-only file system): free space or fix permissions"
-        in error
-    )
+    assert "DAVIS/2016 cannot be written (Read-only file system): free space or fix permissions" in error
     assert "Traceback" not in error
     with pytest.raises(DataError, match="cannot be written"):
         prepare("davis2016", root, [small_root / "DAVIS/2016"])
@@ -364,8 +346,11 @@ def test_the_other_years_validation_set_is_noticed(small_root, tmp_path, monkeyp
     monkeypatch.setattr(inventory, "_VALID_VIDEOS", {1: "ytvos"})
     shutil.copytree(small_root / "YouTube", tmp_path / "YouTube2019")
     data = DataParams(root=str(tmp_path))
-    with pytest.raises(DataError, match=r"valid holds 1 videos as YouTube-VOS 2018 does, but 2019 is "
-                       r"meant: extract valid.zip of 2019 there"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"valid holds 1 videos as YouTube-VOS 2018 does, but 2019 is "
+        r"meant: extract valid.zip of 2019 there",
+    ):
         verify(data, ["ytvos19-valid"])
     monkeypatch.setattr(inventory, "_VALID_VIDEOS", {1: "ytvos19"})
     assert verify(data, ["ytvos19"])["parts"]["ytvos19-valid-all"]["videos"] == 1
@@ -373,16 +358,16 @@ def test_the_other_years_validation_set_is_noticed(small_root, tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     "text",
-    ['{"videos": {"a": {"objects": {"1": {"frames": ["0"]}, "1": {"frames": ["5"]}}}}}',
-     '{"videos": {"a": {"objects": {"1": {"frames": ["0"]}, "01": {"frames": ["5"]}}}}}',
-     '{"videos": {"a": {"objects": {}}, "a": {"objects": {}}}}'],
-)  # fmt: skip
+    [
+        '{"videos": {"a": {"objects": {"1": {"frames": ["0"]}, "1": {"frames": ["5"]}}}}}',
+        '{"videos": {"a": {"objects": {"1": {"frames": ["0"]}, "01": {"frames": ["5"]}}}}}',
+        '{"videos": {"a": {"objects": {}}, "a": {"objects": {}}}}',
+    ],
+)
 def test_duplicate_ids_in_meta_are_refused(text, tmp_path):
     path = tmp_path / "meta.json"
     path.write_text(text)
-    with pytest.raises(
-        DataError, match=r"is not a meta.json of YouTube-VOS .*'(1|a)' is given twice"
-    ):
+    with pytest.raises(DataError, match=r"is not a meta.json of YouTube-VOS .*'(1|a)' is given twice"):
         read_meta(path)
 
 
@@ -410,9 +395,7 @@ def test_youtube_copies_have_a_short_side_of_480_and_keep_their_labels(small_roo
     assert after.size == (int(before.width * scale), int(before.height * scale))
     mask = read_labels(target / "Annotations" / name / "00005.png")
     assert mask.shape == after.size[::-1]
-    assert set(np.unique(mask)) == set(
-        np.unique(read_labels(source / "Annotations" / name / "00005.png"))
-    )
+    assert set(np.unique(mask)) == set(np.unique(read_labels(source / "Annotations" / name / "00005.png")))
     old = (target / "JPEGImages" / name / "00000.jpg").stat().st_mtime_ns
     (target / "JPEGImages" / name / "00005.jpg").unlink()
     assert resize_youtube(source, target) == count  # goes on
@@ -449,9 +432,7 @@ def _pair_of_folders(source: Path, names: list[str]) -> None:
 
 def test_images_and_masks_of_separate_folders_become_pairs(tmp_path):
     _pair_of_folders(tmp_path / "DUTS", ["a", "b"])
-    Image.new("RGB", (30, 20), (9, 9, 9)).save(
-        tmp_path / "DUTS/DUTS-TR-Mask/b.png"
-    )  # a colored mask
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(tmp_path / "DUTS/DUTS-TR-Mask/b.png")  # a colored mask
     static = tmp_path / "real/static"
     call = ["data", "convert", "static-pairs", str(tmp_path / "DUTS"), str(static / "DUTS-TR")]
     assert main(call) == 0
@@ -565,9 +546,7 @@ def test_the_command_prepares_verifies_and_converts(small_root, tmp_path, monkey
     assert main(["data", "convert", "youtube-480p", "real/YouTube/train", "copies"]) == 0
     assert "copies: " in capsys.readouterr().out
     assert main(["data", "verify", "davis2017"]) == 2
-    assert (
-        "data set 'davis2017' is missing: there is no folder real/DAVIS" in capsys.readouterr().err
-    )
+    assert "data set 'davis2017' is missing: there is no folder real/DAVIS" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------- real data, if present
@@ -577,9 +556,7 @@ def test_the_command_prepares_verifies_and_converts(small_root, tmp_path, monkey
 def test_real_folders_are_linked_and_verified(real_data, root, tmp_path):
     manifest = prepare("davis2016", root, [real_data / "davis2016"])
     assert manifest["parts"]["davis16-val"]["videos"] == 8
-    with pytest.raises(
-        DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"
-    ):
+    with pytest.raises(DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"):
         tree = tmp_path / "tree"
         tree.mkdir()
         (tree / "valid").symlink_to(real_data / "multi_ytlike")
@@ -600,7 +577,5 @@ def test_real_folders_without_lists_are_missed_in_a_sentence(real_data, root, na
         with pytest.raises(DataError, match=f"{name} does not hold 'davis2017'"):
             prepare("davis2017", root, [real_data / name])
         return
-    with pytest.raises(
-        DataError, match=r"ImageSets/2017/train.txt is missing: extract the whole archive"
-    ):
+    with pytest.raises(DataError, match=r"ImageSets/2017/train.txt is missing: extract the whole archive"):
         prepare("davis2017", root, [real_data / name])

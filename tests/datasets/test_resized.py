@@ -132,9 +132,7 @@ def test_persons_of_a_first_frame_without_a_mask_are_found_and_followed(data, be
     videos = original_videos(benchmark, data)
     with pytest.raises(DataError, match="video b has no mask of its first frame"):
         write_resized(videos, folder, inside=(860, 480))
-    with pytest.raises(
-        DataError, match=r"maskrcnn_resnet50_fpn\.pth is missing: put torchvision's"
-    ):
+    with pytest.raises(DataError, match=r"maskrcnn_resnet50_fpn\.pth is missing: put torchvision's"):
         write_resized(videos, folder, inside=(860, 480), find=person_finder)
     asked = []
 
@@ -158,9 +156,11 @@ def test_a_frame_without_persons_is_named(data, benchmark, tmp_path):
     nobody = np.zeros((480, 853), np.uint8)
     with pytest.raises(DataError, match=r"finds nothing in .*b/00001\.jpg"):
         write_resized(
-            original_videos(benchmark, data), tmp_path / "out", inside=(860, 480),
+            original_videos(benchmark, data),
+            tmp_path / "out",
+            inside=(860, 480),
             find=lambda: lambda frame: nobody,
-        )  # fmt: skip
+        )
 
 
 def test_the_better_of_two_persons_owns_their_common_pixels_and_others_are_left_out():

@@ -24,10 +24,21 @@ def test_a_complete_root_is_described(small: DataParams):
     manifest = verify(small)
     parts = manifest["parts"]
     assert list(parts) == [
-        "davis16-train", "davis16-val", "davis17-train", "davis17-val", "davis17-testdev",
-        "ytvos-train", "ytvos-valid", "ytvos-valid-all", "ytvos-jjval", "static", "ali21", "bl30k",
-        "imagenet-vid", "imagenet",
-    ]  # fmt: skip
+        "davis16-train",
+        "davis16-val",
+        "davis17-train",
+        "davis17-val",
+        "davis17-testdev",
+        "ytvos-train",
+        "ytvos-valid",
+        "ytvos-valid-all",
+        "ytvos-jjval",
+        "static",
+        "ali21",
+        "bl30k",
+        "imagenet-vid",
+        "imagenet",
+    ]
     assert parts["davis17-val"]["videos"] == 2
     assert parts["davis17-val"]["frames"] == parts["davis17-val"]["masks"] == 40
     assert parts["davis17-val"]["files"] == 81  # and the list
@@ -86,35 +97,54 @@ def _blank(path: Path) -> None:
     [
         ("davis2017", VAL, _remove, "data set 'davis2017' is missing: .*davischallenge.org"),
         ("davis17-val", f"{VAL}/ImageSets", _remove, "ImageSets/2017/val.txt is missing: extract"),
-        ("davis17-val", f"{VAL}/JPEGImages/480p/val-04", _remove,
-         "480p/val-04 is missing or has no JPEG"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _remove,
-         "val-04/00007.png is missing, but its frame is there"),
-        ("davis17-val", f"{VAL}/JPEGImages/480p/val-04/00007.jpg", _remove,
-         "val-04/00007.jpg is missing, but its mask is there"),
-        ("davis17-val", f"{VAL}/JPEGImages/480p/val-04/00007.jpg", _cut,
-         "val-04/00007.jpg is truncated"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _cut,
-         "val-04/00007.png is truncated"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _flip,
-         "val-04/00007.png is damaged"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png",
-         lambda p: p.write_bytes(b""), "val-04/00007.png is empty"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _narrow,
-         r"00007.png is 239x135 pixels but its frame .*00007.jpg is 240x135|is \d+x\d+ pixels but"),
-        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00000.png", _blank,
-         "val-04/00000.png has no object pixel"),
-        ("davis16-val", "DAVIS/2016/JPEGImages/480p/val-00/00019.jpg", _remove,
-         "00019.jpg is missing, but .*val.txt names it|but its mask is there"),
-        ("davis17-testdev", "DAVIS/2017/test-dev/Annotations/480p/dev-00/00000.png", _remove,
-         "480p/dev-00 is missing or has no PNG"),
+        ("davis17-val", f"{VAL}/JPEGImages/480p/val-04", _remove, "480p/val-04 is missing or has no JPEG"),
+        (
+            "davis17-val",
+            f"{VAL}/Annotations/480p/val-04/00007.png",
+            _remove,
+            "val-04/00007.png is missing, but its frame is there",
+        ),
+        (
+            "davis17-val",
+            f"{VAL}/JPEGImages/480p/val-04/00007.jpg",
+            _remove,
+            "val-04/00007.jpg is missing, but its mask is there",
+        ),
+        ("davis17-val", f"{VAL}/JPEGImages/480p/val-04/00007.jpg", _cut, "val-04/00007.jpg is truncated"),
+        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _cut, "val-04/00007.png is truncated"),
+        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00007.png", _flip, "val-04/00007.png is damaged"),
+        (
+            "davis17-val",
+            f"{VAL}/Annotations/480p/val-04/00007.png",
+            lambda p: p.write_bytes(b""),
+            "val-04/00007.png is empty",
+        ),
+        (
+            "davis17-val",
+            f"{VAL}/Annotations/480p/val-04/00007.png",
+            _narrow,
+            r"00007.png is 239x135 pixels but its frame .*00007.jpg is 240x135|is \d+x\d+ pixels but",
+        ),
+        ("davis17-val", f"{VAL}/Annotations/480p/val-04/00000.png", _blank, "val-04/00000.png has no object pixel"),
+        (
+            "davis16-val",
+            "DAVIS/2016/JPEGImages/480p/val-00/00019.jpg",
+            _remove,
+            "00019.jpg is missing, but .*val.txt names it|but its mask is there",
+        ),
+        (
+            "davis17-testdev",
+            "DAVIS/2017/test-dev/Annotations/480p/dev-00/00000.png",
+            _remove,
+            "480p/dev-00 is missing or has no PNG",
+        ),
         ("static", "static/DUTS-TR/DUTS-TR_0001.png", _remove, "DUTS-TR_0001.png is missing"),
         ("ytvos-train", "YouTube/train/meta.json", _remove, "train/meta.json is missing"),
         ("ytvos-jjval", "YouTube/train/ImageSets", _remove, "jjval.txt is missing"),
         ("ytvos-valid", "YouTube/valid/Annotations", _remove, ".png is missing"),
         ("bl30k", "BL30K/Annotations", _remove, "video-000 is missing or has no PNG"),
     ],
-)  # fmt: skip
+)
 def test_each_defect_is_said(part: str, path: str, damage, sentence: str, broken: DataParams):
     damage(Path(broken.root) / path)
     with pytest.raises(DataError, match=sentence):
@@ -122,9 +152,7 @@ def test_each_defect_is_said(part: str, path: str, damage, sentence: str, broken
 
 
 def test_a_mask_that_meta_names_must_be_there(broken: DataParams):
-    next(
-        iter(sorted((Path(broken.root) / "YouTube/train/Annotations").rglob("00020.png")))
-    ).unlink()
+    next(iter(sorted((Path(broken.root) / "YouTube/train/Annotations").rglob("00020.png")))).unlink()
     with pytest.raises(DataError, match=r"00020.png is missing, but .*meta.json says"):
         verify(broken, ["ytvos-train"])
 
@@ -184,12 +212,8 @@ def test_a_study_needs_what_it_names(in_root: Path):
 
 def test_a_classifier_that_is_not_trained_here_needs_one_half_of_imagenet(in_root: Path):
     mini = load_study("params/studies/mini.yaml")
-    entry = EntryParams(
-        method="parts", recipes=("untrained",), variants=("full",), benchmarks=("imagenet-val",)
-    )
-    assert parts_of_plan(load_plan(mini.model_copy(update={"entries": (entry,)}))) == [
-        "imagenet-val"
-    ]
+    entry = EntryParams(method="parts", recipes=("untrained",), variants=("full",), benchmarks=("imagenet-val",))
+    assert parts_of_plan(load_plan(mini.model_copy(update={"entries": (entry,)}))) == ["imagenet-val"]
     trained = entry.model_copy(update={"recipes": ("s0",)})
     parts = parts_of_plan(load_plan(mini.model_copy(update={"entries": (trained,)})))
     assert "imagenet" in parts and "imagenet-val" not in parts
@@ -197,10 +221,15 @@ def test_a_classifier_that_is_not_trained_here_needs_one_half_of_imagenet(in_roo
 
 @pytest.mark.parametrize(
     ("benchmark", "part"),
-    [("davis16-val", "davis16-val"), ("davis17-val", "davis17-val"),
-     ("davis17-testdev", "davis17-testdev"), ("ytvos18-val", "ytvos-valid-all"),
-     ("ytvos18-jjval", "ytvos-jjval"), ("imagenet-val", "imagenet-val")],
-)  # fmt: skip
+    [
+        ("davis16-val", "davis16-val"),
+        ("davis17-val", "davis17-val"),
+        ("davis17-testdev", "davis17-testdev"),
+        ("ytvos18-val", "ytvos-valid-all"),
+        ("ytvos18-jjval", "ytvos-jjval"),
+        ("imagenet-val", "imagenet-val"),
+    ],
+)
 def test_a_benchmark_reads_one_part(benchmark: str, part: str, root: Path):
     assert benchmark_part(load_benchmark(benchmark, root=root / "params")) == part
 
@@ -237,15 +266,11 @@ def test_the_real_davis_2016_excerpt_verifies(real_data: Path):
 def test_the_real_mask_that_is_one_pixel_too_narrow_is_found(real_data: Path, tmp_path: Path):
     (tmp_path / "YouTube").mkdir()
     (tmp_path / "YouTube/valid").symlink_to(real_data / "multi_ytlike")
-    with pytest.raises(
-        DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"
-    ):
+    with pytest.raises(DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"):
         verify(DataParams(root=str(tmp_path)), ["ytvos-valid"])
 
 
-def test_fewer_videos_than_the_official_set_are_shown(
-    broken: DataParams, capsys: pytest.CaptureFixture[str]
-):
+def test_fewer_videos_than_the_official_set_are_shown(broken: DataParams, capsys: pytest.CaptureFixture[str]):
     assert verify(broken, ["davis17-val"])["parts"]["davis17-val"]["official_videos"] == 30
     generated = broken.model_copy(update={"generated": True})
     assert "official_videos" not in verify(generated, ["davis17-val"])["parts"]["davis17-val"]

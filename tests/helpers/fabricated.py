@@ -26,9 +26,7 @@ DRIFT = {"none": 1.6, "untrained": 9.0, "s0": 1.1, "s01": 0.9, "s02": 0.5, "s012
 
 def fabricate(plan: Plan) -> None:
     """Write every artifact of a study below the working directory (its data must exist)."""
-    write_json(
-        plan.results / "data.json", {"digest": "d" * 16, "sets": {"davis2017": {"videos": 8}}}
-    )
+    write_json(plan.results / "data.json", {"digest": "d" * 16, "sets": {"davis2017": {"videos": 8}}})
     for node in plan.stages:
         _stage(plan, node)
     for run in plan.runs:
@@ -36,14 +34,11 @@ def fabricate(plan: Plan) -> None:
             _selection(run)
         for entry in plan.entries_of(run):
             _entry(plan, entry)
-    runs = {
-        f"{run.key}/score/00000000": f"{zlib.crc32(run.key.encode()):032x}" for run in plan.runs
-    }
+    runs = {f"{run.key}/score/00000000": f"{zlib.crc32(run.key.encode()):032x}" for run in plan.runs}
     write_json(
         plan.results / "mlflow.json",
-        {"status": "complete", "tracking_uri": "sqlite:///mlflow.db", "experiment_id": "1",
-         "runs": runs, "note": None},
-    )  # fmt: skip
+        {"status": "complete", "tracking_uri": "sqlite:///mlflow.db", "experiment_id": "1", "runs": runs, "note": None},
+    )
 
 
 def facts(command: str) -> dict[str, Any]:
@@ -63,50 +58,71 @@ def _stage(plan: Plan, node: StageNode) -> None:
     start = 1.0 if node.parent is None else 0.55
     path = node.folder / "metrics.jsonl"
     journal = Journal(path)
-    journal.start(key=f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}",
-                  study=plan.study.study, parent="", kind="train", params={}, tags={})  # fmt: skip
+    journal.start(
+        key=f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}",
+        study=plan.study.study,
+        parent="",
+        kind="train",
+        params={},
+        tags={},
+    )
     for step in range(0, node.params.steps, 4):
         loss = start * math.exp(-3 * step / node.params.steps) + 0.15 + 0.05 * rng.standard_normal()
-        journal.metrics(
-            {"train/loss": loss, "train/iou": 0.9 - 0.7 * loss, "train/lr": 1e-3}, step=step
-        )
+        journal.metrics({"train/loss": loss, "train/iou": 0.9 - 0.7 * loss, "train/lr": 1e-3}, step=step)
     journal.end()
     fixed = [line.replace('"time": ', '"time": 0') for line in path.read_text().splitlines()]
     assert fixed
     write_json(
         node.folder / "run.json",
         {
-            "stage": node.stage, "digest": node.digest, "state_digest": "e" * 16,
-            "data_digest": "d" * 16, "params": node.params.model_dump(mode="json"),
-            "checkpoints": [{"step": s, "path": str(node.weights(s)), "sha256": "ab" * 32}
-                            for s in node.params.checkpoint_steps()],
-            "world_size": 1, "device": "cpu", "steps": node.params.steps,
-            "resumed_from": [80] if node.stage == "s1" else [], "wall_seconds": 31.5 + len(node.recipe),
-            "samples_per_second": 51.0, "peak_memory_mb": 812.0, "status": "FINISHED",
+            "stage": node.stage,
+            "digest": node.digest,
+            "state_digest": "e" * 16,
+            "data_digest": "d" * 16,
+            "params": node.params.model_dump(mode="json"),
+            "checkpoints": [
+                {"step": s, "path": str(node.weights(s)), "sha256": "ab" * 32} for s in node.params.checkpoint_steps()
+            ],
+            "world_size": 1,
+            "device": "cpu",
+            "steps": node.params.steps,
+            "resumed_from": [80] if node.stage == "s1" else [],
+            "wall_seconds": 31.5 + len(node.recipe),
+            "samples_per_second": 51.0,
+            "peak_memory_mb": 812.0,
+            "status": "FINISHED",
             "provenance": facts(f"train --stage {node.stage}"),
         },
-    )  # fmt: skip
+    )
 
 
 def _selection(run: Run) -> None:
     steps = run.stages[-1].params.checkpoint_steps() if run.stages else (0,)
-    values = [0.55 + 0.2 * i / max(len(steps) - 1, 1) - (0.13 if i == len(steps) - 1 else 0)
-              for i in range(len(steps))] if run.stages else [None]  # fmt: skip
+    values = (
+        [0.55 + 0.2 * i / max(len(steps) - 1, 1) - (0.13 if i == len(steps) - 1 else 0) for i in range(len(steps))]
+        if run.stages
+        else [None]
+    )
     best = max(range(len(steps)), key=lambda i: values[i] or 0)
     lines = ["step,J&F-Mean,J-Mean,F-Mean,selected,last"]
     for i, (step, value) in enumerate(zip(steps, values, strict=True)):
-        numbers = (
-            [str(value), str(value - 0.02), str(value + 0.02)] if value is not None else [""] * 3
-        )
+        numbers = [str(value), str(value - 0.02), str(value + 0.02)] if value is not None else [""] * 3
         flags = [str(i == best).lower(), str(i == len(steps) - 1).lower()]
         lines.append(",".join([str(step), *numbers, *flags]))
     write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
     write_json(
         run.folder / "selected.json",
-        {"step": steps[best], "metric": "J&F-Mean", "value": values[best], "last_step": steps[-1],
-         "last_value": values[-1], "weights_sha256": "cd" * 32, "rule": "best J&F-Mean on 4 held-out",
-         "provenance": facts("select")},
-    )  # fmt: skip
+        {
+            "step": steps[best],
+            "metric": "J&F-Mean",
+            "value": values[best],
+            "last_step": steps[-1],
+            "last_value": values[-1],
+            "weights_sha256": "cd" * 32,
+            "rule": "best J&F-Mean on 4 held-out",
+            "provenance": facts("select"),
+        },
+    )
 
 
 def _entry(plan: Plan, entry: Entry) -> None:
@@ -123,19 +139,36 @@ def _entry(plan: Plan, entry: Entry) -> None:
     write_json(
         entry.folder / "infer.json",
         {
-            "entry": entry.key, "params": dict(entry.variant_params), "device": "cpu",
-            "precision": "fp32", "masks_digest": "f" * 16, "wall_seconds": 4.0,
-            "weights": None if entry.run.selected_weights is None else
-            {"path": "selected.safetensors", "sha256": "cd" * 32, "step": 160},
-            "timing": {"fps_amortised": speed, "fps_steady": speed * 1.1, "latency_p95_ms": 40.0,
-                       "latency_median_ms": 26.0, "init_seconds_mean": 0.05, "frames": 90,
-                       "fps_sequence_mean": speed * 1.02, "sequences": len(videos)},
+            "entry": entry.key,
+            "params": dict(entry.variant_params),
+            "device": "cpu",
+            "precision": "fp32",
+            "masks_digest": "f" * 16,
+            "wall_seconds": 4.0,
+            "weights": None
+            if entry.run.selected_weights is None
+            else {"path": "selected.safetensors", "sha256": "cd" * 32, "step": 160},
+            "timing": {
+                "fps_amortised": speed,
+                "fps_steady": speed * 1.1,
+                "latency_p95_ms": 40.0,
+                "latency_median_ms": 26.0,
+                "init_seconds_mean": 0.05,
+                "frames": 90,
+                "fps_sequence_mean": speed * 1.02,
+                "sequences": len(videos),
+            },
             "memory": {"peak_rss_mb": 640.0, "peak_gpu_allocated_mb": None},
             "provenance": facts("infer"),
         },
-    )  # fmt: skip
-    score = score_folder(entry.folder / "masks", truth.folder, benchmark.scoring or "davis2017",
-                         sequences=truth.sequences, meta=truth.meta)  # fmt: skip
+    )
+    score = score_folder(
+        entry.folder / "masks",
+        truth.folder,
+        benchmark.scoring or "davis2017",
+        sequences=truth.sequences,
+        meta=truth.meta,
+    )
     score.write(entry.folder, extra={"entry": entry.key, "provenance": facts("score-run")})
 
 
@@ -161,8 +194,7 @@ def _video(entry: Entry, video: Video, truth: Path) -> list[list[Any]]:
         moved = _allowed(moved, video)
         write_labels(entry.folder / "masks" / video.name / f"{path.stem}.png", moved)
         height, width = moved.shape
-        rows.append([video.name, path.stem, "init" if first else "step", len(video.starts), height,
-                     width, 0.02])  # fmt: skip
+        rows.append([video.name, path.stem, "init" if first else "step", len(video.starts), height, width, 0.02])
     return rows
 
 

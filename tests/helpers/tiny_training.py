@@ -190,11 +190,7 @@ def node(
 
 def install(monkeypatch: Any = None) -> None:
     """Register the method and put the fake data set in place of the real ones."""
-    patch = (
-        setattr
-        if monkeypatch is None
-        else lambda o, n, v: monkeypatch.setattr(o, n, v, raising=False)
-    )
+    patch = setattr if monkeypatch is None else lambda o, n, v: monkeypatch.setattr(o, n, v, raising=False)
     if monkeypatch is None:
         REGISTRY["tiny"] = "tiny_training:METHOD"
     else:

@@ -101,12 +101,12 @@ def test_the_score_is_what_training_logs_of_the_same_weights(make_plan):
     weights = run.stages[-1].last_weights
     network = build_model("parts", run.model, weights=weights, seed=0, device=CPU)
     job = SimpleNamespace(
-        network=network, node=run.stages[-1], device=CPU,
+        network=network,
+        node=run.stages[-1],
+        device=CPU,
         world=SimpleNamespace(rank=0, size=1, sum=lambda counts: counts),
-    )  # fmt: skip
-    logged = accuracy(
-        job, get_method("parts").classifier(network), validation_images(plan.study.data)
     )
+    logged = accuracy(job, get_method("parts").classifier(network), validation_images(plan.study.data))
     assert logged["val/images"] == score["images"] == IMAGES
     assert logged["val/top1"] == pytest.approx(100 * score["global"]["Top1"])
     assert logged["val/top5"] == pytest.approx(100 * score["global"]["Top5"])

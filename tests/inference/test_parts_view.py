@@ -39,11 +39,7 @@ def video(tmp_path):
 def test_every_frame_is_drawn_with_its_parts(video, tmp_path):
     torch.manual_seed(0)
     net = PartsNet(widths=(8, 8, 16, 16), width=8).eval()
-    frames = list(
-        part_frames(
-            lambda: PartsSegmenter(net, limit=4, candidates=50), video, device=torch.device("cpu")
-        )
-    )
+    frames = list(part_frames(lambda: PartsSegmenter(net, limit=4, candidates=50), video, device=torch.device("cpu")))
     assert [f.shape for f in frames] == [(128, 160, 3)] * 4
     assert frame_strip(iter(frames), pictures=3).shape == (128, 480, 3)
     target = tmp_path / "parts.gif"
@@ -60,8 +56,11 @@ def test_a_run_leaves_an_animation_of_its_parts(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     make_davis17(tmp_path / "data")
     entry = {
-        "method": "parts", "recipes": ["untrained"], "variants": ["full"], "benchmarks": ["davis17-val"],
-    }  # fmt: skip
+        "method": "parts",
+        "recipes": ["untrained"],
+        "variants": ["full"],
+        "benchmarks": ["davis17-val"],
+    }
     plan = load_plan(write_study(tmp_path, [entry]), root=root / "params")
     run = plan.runs[0]
     model = build_model("parts", run.model, weights=None, seed=0, device=torch.device("cpu"))

@@ -102,9 +102,7 @@ def test_frames_are_rgb_in_0_1_at_the_evaluation_size_and_labels_at_the_file_siz
 
 
 def test_a_video_of_one_frame_gives_its_mask(tmp_path):
-    results = list(
-        segment_video(Recorder, make_video(tmp_path, {0: square(3)}, frames=1), device=CPU)
-    )
+    results = list(segment_video(Recorder, make_video(tmp_path, {0: square(3)}, frames=1), device=CPU))
     assert [np.array_equal(r.labels, square(3)) for r in results] == [True]
 
 
@@ -147,9 +145,7 @@ def test_objects_of_one_frame_are_numbered_in_the_order_that_is_asked_for():
 def test_a_frame_of_another_size_than_those_before_is_named(tmp_path):
     video = make_video(tmp_path, {0: square(1)})
     cv2.imwrite(str(video.frames[2]), np.zeros((20, 28, 3), np.uint8))
-    with pytest.raises(
-        DataError, match="frame 00002 of clip is 28x20 pixels .* before it are 30x20"
-    ):
+    with pytest.raises(DataError, match="frame 00002 of clip is 28x20 pixels .* before it are 30x20"):
         list(segment_video(Recorder, video, device=CPU))
 
 

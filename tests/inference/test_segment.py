@@ -37,9 +37,7 @@ def frame(index: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return image
 
 
-def write_video(
-    path: Path, frames: int = 12, *, codec: str = "libx264", width: int = WIDTH
-) -> Path:
+def write_video(path: Path, frames: int = 12, *, codec: str = "libx264", width: int = WIDTH) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(24))
         stream.height, stream.width = HEIGHT + 1, width
@@ -69,11 +67,11 @@ def copy_clip(*arguments: object, expect: int = 0) -> None:
     assert main(["segment", "--method", "copy", "--device", "cpu", *map(str, arguments)]) == expect
 
 
-@pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "libx264"), ("clip.webm", "libvpx-vp9"),
-                                             ("clip.avi", "mpeg4"), ("clip.mkv", "mjpeg")])  # fmt: skip
-def test_a_video_becomes_masks_of_its_size_and_an_overlay_that_browsers_play(
-    tmp_path, in_root, name, codec
-):
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("clip.mp4", "libx264"), ("clip.webm", "libvpx-vp9"), ("clip.avi", "mpeg4"), ("clip.mkv", "mjpeg")],
+)
+def test_a_video_becomes_masks_of_its_size_and_an_overlay_that_browsers_play(tmp_path, in_root, name, codec):
     pixel_format_codec = "mpeg4" if codec == "mjpeg" else codec
     video = write_video(tmp_path / name, codec=pixel_format_codec)
     write_labels(tmp_path / "first.png", mask((1, 8), (7, 20), height=HEIGHT + 1))
@@ -100,8 +98,9 @@ def test_a_video_becomes_masks_of_its_size_and_an_overlay_that_browsers_play(
 def test_a_folder_with_odd_sizes_gets_masks_and_a_webm(tmp_path, in_root):
     folder = write_folder(tmp_path / "frames")
     cv2.imwrite(str(tmp_path / "white.png"), mask((255, 8)))
-    copy_clip(folder, tmp_path / "white.png", "--out", tmp_path / "out",
-              "--overlay", tmp_path / "look.webm", "--fps", "12")  # fmt: skip
+    copy_clip(
+        folder, tmp_path / "white.png", "--out", tmp_path / "out", "--overlay", tmp_path / "look.webm", "--fps", "12"
+    )
     assert set(np.unique(read_labels(tmp_path / "out/00005.png"))) == {0, 1}
     with av.open(str(tmp_path / "look.webm")) as container:
         stream = container.streams.video[0]
@@ -126,9 +125,7 @@ def test_masks_on_several_frames_begin_their_objects_there(tmp_path, in_root):
     assert ids == {"00001": {1}, "00002": {1}, "00003": {1, 2}, "00004": {1, 2}, "00005": {1, 2}}
 
 
-def test_a_finished_clip_is_not_segmented_again_and_an_interrupted_one_is(
-    tmp_path, in_root, capsys, monkeypatch
-):
+def test_a_finished_clip_is_not_segmented_again_and_an_interrupted_one_is(tmp_path, in_root, capsys, monkeypatch):
     folder = write_folder(tmp_path / "frames")
     write_labels(tmp_path / "a.png", mask((1, 2)))
     call = (folder, tmp_path / "a.png", "--out", tmp_path / "out")
@@ -196,10 +193,7 @@ def test_frames_of_a_folder_are_sorted_as_people_count(tmp_path):
 def test_a_name_that_is_not_utf8_works(tmp_path, in_root):
     folder = write_folder(tmp_path / "frames", 2)
     for index, path in enumerate(sorted(folder.iterdir())):
-        path.rename(
-            folder
-            / (b"bild\xe4" + str(index).encode() + b".png").decode("utf-8", "surrogateescape")
-        )
+        path.rename(folder / (b"bild\xe4" + str(index).encode() + b".png").decode("utf-8", "surrogateescape"))
     write_labels(tmp_path / "a.png", mask((1, 2)))
     copy_clip(folder, tmp_path / "a.png", "--out", tmp_path / "out")
     assert len(list((tmp_path / "out").glob("*.png"))) == 2

@@ -11,9 +11,12 @@ CPU = torch.device("cpu")
 def test_matching_at_once_equals_a_loop_and_both_are_timed():
     rows = match_table(CPU, parts=3, width=8, template=5, search=9, repeat=1)
     assert [row["way"] for row in rows] == [
-        "at once", "part by part", "a crop per part", "correlation at once",
+        "at once",
+        "part by part",
+        "a crop per part",
+        "correlation at once",
         "correlation part by part",
-    ]  # fmt: skip
+    ]
     assert all(row["seconds"] > 0 for row in rows)
 
 

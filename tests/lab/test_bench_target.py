@@ -31,14 +31,14 @@ def test_ways_that_disagree_are_an_error():
 
 def test_object_by_object_gives_the_probabilities_of_all_objects_at_once():
     torch.manual_seed(0)
-    network = bench_target.FRTM(
-        backbone="resnet10", width=8, channels=8, stem_stride=2, norm="group"
-    ).eval()
+    network = bench_target.FRTM(backbone="resnet10", width=8, channels=8, stem_stride=2, norm="group").eval()
     video, mask = bench_target.generated_video(4, (32, 48), objects=2, device=torch.device("cpu"))
     options = {
-        "views": 2, "update_every": 1, "dtype": "float64",
+        "views": 2,
+        "update_every": 1,
+        "dtype": "float64",
         "target": {"channels": 4, "init_iterations": [2], "update_iterations": 2},
-    }  # fmt: skip
+    }
     found = []
     for build in (bench_target.FRTMSegmenter, bench_target.ObjectByObject):
         segmenter = build(network, **options)
@@ -55,9 +55,7 @@ def test_a_forced_gate_reuses_the_share_that_was_asked_for(share, wanted):
         backbone="resnet10", width=8, channels=8, stem_stride=2, norm="group", gate_dim=8
     ).eval()
     video, mask = bench_target.generated_video(6, (32, 48), objects=1, device=torch.device("cpu"))
-    segmenter = bench_target.ForcedGate(
-        network, reuse=share, views=2, target={"channels": 4, "init_iterations": [2]}
-    )
+    segmenter = bench_target.ForcedGate(network, reuse=share, views=2, target={"channels": 4, "init_iterations": [2]})
     bench_target._pass(segmenter, video, mask)
     assert segmenter.counts == {"tracked": 5, "reused": wanted}
 

@@ -35,7 +35,7 @@ def test_grouped_convolutions_count_their_groups_only(kind):
 
 
 def test_a_small_network_counts_the_sum_of_its_layers():
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))  # fmt: skip
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
     first, last = 2 * 4 * 36 * 27, 2 * 4 * 36 * 5
     # The image wants no gradient, so the first layer lacks one of the three products.
     count = gflop(lambda: network(torch.rand(1, 3, 6, 6)).sum().backward())
@@ -69,14 +69,30 @@ def test_random_samples_look_like_the_loader_s(in_root):
     (height, width), frames, objects = params.clips.size_px, params.clips.frames, 2
     assert samples["frames"].shape == (2, frames, height, width, 3)
     assert samples["masks"].shape == (2, frames, objects, height, width)
-    assert {t.dtype for name, t in samples.items() if name in ("frames", "masks", "labels", "selector")} == {torch.uint8}  # fmt: skip
+    assert {t.dtype for name, t in samples.items() if name in ("frames", "masks", "labels", "selector")} == {
+        torch.uint8
+    }
     assert set(samples["labels"].unique().tolist()) == {0, 1, 2}
 
 
 def test_the_command_writes_rows_once(in_root, tmp_path, capsys):
     path = tmp_path / "work.csv"
-    arguments = ["--study", "params/studies/mini.yaml", "--method", "pml", "--frame-size", "48x64",
-                 "--frames", "3", "--objects", "1", "--threads", "1", "--write", str(path)]  # fmt: skip
+    arguments = [
+        "--study",
+        "params/studies/mini.yaml",
+        "--method",
+        "pml",
+        "--frame-size",
+        "48x64",
+        "--frames",
+        "3",
+        "--objects",
+        "1",
+        "--threads",
+        "1",
+        "--write",
+        str(path),
+    ]
     assert main(["bench", "work", *arguments]) == 0
     assert "paper" in capsys.readouterr().out
     rows = list(csv.DictReader(path.open()))

@@ -17,9 +17,7 @@ def golden() -> Path:
     shared = Path(os.environ.get("VOSREPRO_SHARED", ROOT.parent / "shared"))
     folder = shared / "golden"
     if not folder.is_dir():
-        pytest.skip(
-            "no recorded upstream outputs: set VOSREPRO_SHARED to the folder that has golden/"
-        )
+        pytest.skip("no recorded upstream outputs: set VOSREPRO_SHARED to the folder that has golden/")
     return folder
 
 

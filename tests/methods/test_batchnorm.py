@@ -32,9 +32,7 @@ def _batch():
 
 def _rank(rank, folder):
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     share = _batch().chunk(WORLD)[rank]
     found = _work(_network(SharedBatchNorm2d), share)
     for tensor in found[:6]:  # the average over processes, as DistributedDataParallel takes it

@@ -139,9 +139,7 @@ def test_pixel_weights_balance_small_objects_and_leave_large_ones_alone():
     torch.testing.assert_close(weights[1:], torch.ones_like(weights[1:]))
 
 
-@pytest.mark.parametrize(
-    ("growth", "limit", "evicted"), [("divide", 0.1, 93), ("multiply", 0.1 / 1.1, 94)]
-)
+@pytest.mark.parametrize(("growth", "limit", "evicted"), [("divide", 0.1, 93), ("multiply", 0.1 / 1.1, 94)])
 def test_the_annotated_frame_is_evicted_when_upstream_does(growth, limit, evicted):
     gains = torch.zeros(1, 80, dtype=torch.float64)
     gains[0, :5] = torch.tensor([2.0, 1, 1, 1, 1]) / 6
@@ -166,9 +164,7 @@ def test_views_repeat_with_their_seed_and_begin_with_the_frame_itself():
     image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
     mask = np.zeros((48, 64), np.uint8)
     mask[10:30, 20:40] = 1
-    runs = [
-        augment_first_frame(image, mask, views=4, rng=np.random.RandomState(s)) for s in (0, 0, 1)
-    ]
+    runs = [augment_first_frame(image, mask, views=4, rng=np.random.RandomState(s)) for s in (0, 0, 1)]
     assert np.array_equal(runs[0][0], runs[1][0])
     assert not np.array_equal(runs[0][0], runs[2][0])
     assert np.array_equal(runs[0][0][0], image)
@@ -189,9 +185,7 @@ def test_extreme_objects_have_views(what):
 
 def test_an_empty_mask_cannot_be_augmented():
     with pytest.raises(DataError, match="no pixel"):
-        augment_first_frame(
-            np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9)), views=2, rng=np.random.RandomState(0)
-        )
+        augment_first_frame(np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9)), views=2, rng=np.random.RandomState(0))
 
 
 def test_blur_kernels_have_the_published_sizes_and_sum_to_one():
@@ -257,9 +251,7 @@ def test_a_released_layout_has_140_keys_and_loads_strictly(monkeypatch):
     monkeypatch.setattr(sys.modules["vosrepro.methods.frtm.convert"], "imagenet_state", _zeros)
     released = _released()
     assert len(released) == 140
-    parameters = sum(
-        v.numel() for k, v in released.items() if "running" not in k and "num_b" not in k
-    )
+    parameters = sum(v.numel() for k, v in released.items() if "running" not in k and "num_b" not in k)
     assert parameters == 1_226_129
     FRTM().load_state_dict(METHOD.convert({"model": released, "epoch": 3}))
     released["refiner.extra"] = torch.zeros(1)
@@ -273,9 +265,7 @@ def test_a_checkpoint_of_another_method_is_refused_in_a_sentence():
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_released_files_with_foreign_classes_are_read_without_running_them(
-    tmp_path, capsys, zipped
-):
+def test_released_files_with_foreign_classes_are_read_without_running_them(tmp_path, capsys, zipped):
     module = types.ModuleType("foreign_library")
 
     class AverageMeter:

@@ -64,9 +64,7 @@ def test_odd_sizes_are_segmented(name, size, square_video):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_a_run_repeats_itself_and_another_seed_is_another_repetition(
-    name, square_video, square_mask
-):
+def test_a_run_repeats_itself_and_another_seed_is_another_repetition(name, square_video, square_mask):
     network = _network(name)
     runs, filters = [], []
     for seed in (0, 0, 1):
@@ -109,8 +107,7 @@ def test_the_copy_for_inference_gives_the_same_probabilities(name, square_video,
     batch_norms = [m for m in fast.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(batch_norms) == (1 if name == "gfrtm" else 0)  # the gate's
     found = [
-        _run(name, n, square_video[:2], square_mask, target=QUICK | {"update_iterations": 1})
-        for n in (network, fast)
+        _run(name, n, square_video[:2], square_mask, target=QUICK | {"update_iterations": 1}) for n in (network, fast)
     ]
     torch.testing.assert_close(*found, atol=1e-3, rtol=1e-2)
 

@@ -18,9 +18,7 @@ NETWORKS = {"frtm": {"norm": "batch"}, "gfrtm": {"norm": "batch", "gate_dim": 8}
 
 def _network(name):
     torch.manual_seed(0)
-    network = get_method(name).build(
-        backbone="resnet10", width=8, channels=8, stem_stride=2, **NETWORKS[name]
-    )
+    network = get_method(name).build(backbone="resnet10", width=8, channels=8, stem_stride=2, **NETWORKS[name])
     return network.train()
 
 
@@ -47,9 +45,7 @@ def _step(name, model, batch):
 
 def _rank(rank, folder, name):
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     network = _network(name)
     synchronize(network)
     model = nn.parallel.DistributedDataParallel(network)

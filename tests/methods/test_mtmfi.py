@@ -23,9 +23,7 @@ QUICK = {"channels": 4, "init_iterations": [2, 2], "update_iterations": 2}
 @pytest.mark.parametrize("head", ["initial", "bise", "bise-large"])
 def test_both_levels_are_scored_and_updated(head, square_video, square_mask):
     torch.manual_seed(0)
-    segmenter = MTMFISegmenter(
-        MTMFI(head=head, **SMALL).eval(), views=2, update_every=1, target=QUICK
-    )
+    segmenter = MTMFISegmenter(MTMFI(head=head, **SMALL).eval(), views=2, update_every=1, target=QUICK)
     with torch.inference_mode():
         segmenter.init(square_video[0], square_mask)
         before = {k: t.samples.gains.clone() for k, t in segmenter.targets.items()}
@@ -50,9 +48,7 @@ def test_an_unknown_head_is_refused():
         MTMFI(head="cbam")
 
 
-@pytest.mark.parametrize(
-    ("head", "keys", "parameters"), [("initial", 140, 1_422_193), ("bise", 112, 1_144_985)]
-)
+@pytest.mark.parametrize(("head", "keys", "parameters"), [("initial", 140, 1_422_193), ("bise", 112, 1_144_985)])
 def test_released_layouts_are_told_apart_by_their_keys(monkeypatch, head, keys, parameters):
     def zeros(name):
         return {k: torch.zeros_like(v) for k, v in Backbone(name).state_dict().items()}
@@ -62,9 +58,7 @@ def test_released_layouts_are_told_apart_by_their_keys(monkeypatch, head, keys, 
         network = MTMFI(backbone="resnet101", head=head)
     assert sum(p.numel() for p in network.refiner.parameters()) == parameters
     released = {
-        k: torch.zeros(v.shape, dtype=v.dtype)
-        for k, v in network.state_dict().items()
-        if k.startswith("refiner.")
+        k: torch.zeros(v.shape, dtype=v.dtype) for k, v in network.state_dict().items() if k.startswith("refiner.")
     }
     assert len(released) == keys
     assert head_of(released) == head

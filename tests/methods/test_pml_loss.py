@@ -18,9 +18,15 @@ from vosrepro.study.params import load_method
 from vosrepro.training.data.clips import ClipSampler, Item, to_batch
 
 TINY = {
-    "norm": "batch", "initial_std": None, "cell_px": 4, "width": 4, "blocks": (1, 1, 0, 0),
-    "hidden_dim": 8, "embedding_dim": 8, "coords": "ij",
-}  # fmt: skip
+    "norm": "batch",
+    "initial_std": None,
+    "cell_px": 4,
+    "width": 4,
+    "blocks": (1, 1, 0, 0),
+    "hidden_dim": 8,
+    "embedding_dim": 8,
+    "coords": "ij",
+}
 
 
 def naive_loss(anchor, anchor_labels, pool, pool_labels, anchors, margin):
@@ -43,10 +49,7 @@ def naive_loss(anchor, anchor_labels, pool, pool_labels, anchors, margin):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_loss_equals_a_double_loop_over_anchors_and_pool(labels):
     generator = torch.Generator().manual_seed(0)
-    anchor, pool = (
-        F.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64), dim=1)
-        for n in (12, 20)
-    )
+    anchor, pool = (F.normalize(torch.randn(n, 6, generator=generator, dtype=torch.float64), dim=1) for n in (12, 20))
     anchor_labels, pool_labels = torch.arange(12) % labels, torch.arange(20) % labels
     anchors = sample_anchors(anchor_labels, list(range(labels)), 5, generator=generator)
     loss, parts, _ = triplet_loss(anchor, anchor_labels, pool, pool_labels, anchors, margin=0.7)

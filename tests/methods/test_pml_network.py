@@ -76,9 +76,7 @@ def test_the_channel_order_is_that_of_the_backbone():
     bgr = PML(**SMALL, coords="zero", channel_order="bgr").eval()
     torch.manual_seed(0)
     rgb = PML(**SMALL, coords="zero", channel_order="rgb").eval()
-    blue_first = frame.flip(1) * 255 - torch.tensor(
-        [104.00698793, 116.66876762, 122.67891434]
-    ).view(3, 1, 1)
+    blue_first = frame.flip(1) * 255 - torch.tensor([104.00698793, 116.66876762, 122.67891434]).view(3, 1, 1)
     assert torch.allclose(bgr(frame), rgb.embed(blue_first), atol=1e-6)
 
 
@@ -182,9 +180,7 @@ def test_the_seeds_parameters_are_updated_as_often_as_its_generators_yield_them(
     optimizer = Optimizer(params.optimizer, network.named_parameters())
     names = {id(p): name for name, p in network.named_parameters()}
     updates = {
-        names[id(optimizer.parameters[place])]: group.updates
-        for group in optimizer._groups
-        for place in group.places
+        names[id(optimizer.parameters[place])]: group.updates for group in optimizer._groups for place in group.places
     }
     assert updates["base_extractor.conv1.weight"] == 2
     assert updates["base_extractor.layer3.22.conv2.weight"] == 4
@@ -196,14 +192,10 @@ def test_the_seeds_parameters_are_updated_as_often_as_its_generators_yield_them(
 def test_half_pixel_labels_equal_pillows_nearest():
     from PIL import Image
 
-    labels = torch.randint(0, 4, (53, 91), generator=torch.Generator().manual_seed(0)).to(
-        torch.uint8
-    )
+    labels = torch.randint(0, 4, (53, 91), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     found = cell_labels(labels, (7, 12), geometry="half-pixel", cell_px=8)
     expected = Image.fromarray(labels.numpy()).resize((12, 7), Image.Resampling.NEAREST)
-    assert found.tolist() == [
-        list(row) for row in torch.tensor(list(expected.tobytes())).view(7, 12).tolist()
-    ]
+    assert found.tolist() == [list(row) for row in torch.tensor(list(expected.tobytes())).view(7, 12).tolist()]
 
 
 @pytest.mark.parametrize("geometry", ["half-pixel", "aligned"])
@@ -214,9 +206,7 @@ def test_labels_survive_the_way_to_cells_and_back(geometry, side):
     mask[:, :, 24:] = 1
     fractions = cell_fractions(mask, (cells, 7), geometry=geometry, cell_px=8)
     assert fractions.shape == (1, cells, 7)
-    assert torch.allclose(
-        cell_fractions(1 - mask, (cells, 7), geometry=geometry, cell_px=8), 1 - fractions
-    )
+    assert torch.allclose(cell_fractions(1 - mask, (cells, 7), geometry=geometry, cell_px=8), 1 - fractions)
     back = to_pixels(fractions, (side, 48), geometry=geometry, cell_px=8)
     assert back.shape == mask.shape
     wrong = ((back > 0.5) != (mask > 0.5))[0].any(0).sum()

@@ -45,13 +45,9 @@ def test_the_chunk_size_changes_nothing():
     query, pool = unit(50, seed=1), unit(200)
     labels = torch.arange(200) % 3
     for chunk in (1, 7, 50):
-        assert torch.equal(
-            nearest(query, pool, 3, chunk=chunk).index, nearest(query, pool, 3).index
-        )
+        assert torch.equal(nearest(query, pool, 3, chunk=chunk).index, nearest(query, pool, 3).index)
         part = label_similarity(query, pool, labels, count=3, rank=2, chunk=chunk)
-        assert torch.allclose(
-            part, label_similarity(query, pool, labels, count=3, rank=2), atol=1e-12
-        )
+        assert torch.allclose(part, label_similarity(query, pool, labels, count=3, rank=2), atol=1e-12)
 
 
 def test_a_pool_smaller_than_k_is_refused_in_a_sentence():

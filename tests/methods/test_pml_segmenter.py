@@ -12,9 +12,15 @@ from vosrepro.methods.pml.segmenter import PMLSegmenter
 from vosrepro.study.params import load_method
 
 TINY = {
-    "norm": "batch", "initial_std": None, "cell_px": 4, "width": 4, "blocks": (1, 1, 0, 0),
-    "hidden_dim": 16, "embedding_dim": 16, "coords": "ij",
-}  # fmt: skip
+    "norm": "batch",
+    "initial_std": None,
+    "cell_px": 4,
+    "width": 4,
+    "blocks": (1, 1, 0, 0),
+    "hidden_dim": 16,
+    "embedding_dim": 16,
+    "coords": "ij",
+}
 
 
 class Colors(torch.nn.Module):
@@ -31,9 +37,7 @@ class Colors(torch.nn.Module):
         colors = cell_fractions(frames[0], size, geometry="aligned", cell_px=4) - 0.4
         y, x = torch.meshgrid(*(torch.linspace(0, 0.05, n) for n in size), indexing="ij")
         constant = torch.full_like(x, 0.3)
-        return F.normalize(torch.cat([colors * self.scale, torch.stack([y, x, constant])]), dim=0)[
-            None
-        ]
+        return F.normalize(torch.cat([colors * self.scale, torch.stack([y, x, constant])]), dim=0)[None]
 
 
 @pytest.fixture

@@ -27,16 +27,17 @@ def dense_solution(guide, target, confidence, smoothness):
     """The linear system of Barron & Poole with dense matrices, solved directly."""
     height, width = target.shape
     red, green, blue = guide.double().reshape(-1, 3).T
-    y, x = (
-        v.reshape(-1)
-        for v in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    y, x = (v.reshape(-1) for v in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    bins = torch.stack(
+        [
+            x // 8,
+            y // 8,
+            torch.floor((0.299 * red + 0.587 * green + 0.114 * blue) / 4).long(),
+            torch.floor((128 - 0.168736 * red - 0.331264 * green + 0.5 * blue) / 4).long(),
+            torch.floor((128 + 0.5 * red - 0.418688 * green - 0.081312 * blue) / 4).long(),
+        ],
+        dim=1,
     )
-    bins = torch.stack([
-        x // 8, y // 8,
-        torch.floor((0.299 * red + 0.587 * green + 0.114 * blue) / 4).long(),
-        torch.floor((128 - 0.168736 * red - 0.331264 * green + 0.5 * blue) / 4).long(),
-        torch.floor((128 + 0.5 * red - 0.418688 * green - 0.081312 * blue) / 4).long(),
-    ], dim=1)  # fmt: skip
     vertices, vertex = torch.unique(bins, dim=0, return_inverse=True)
     count = len(vertices)
     splat = torch.zeros(count, len(vertex), dtype=torch.float64)
@@ -125,9 +126,7 @@ def test_the_solver_equals_the_form_with_sparse_matrices():
     from vosrepro.lab.pml import scipy_solver
 
     guide = torch.randint(0, 256, (5, 7, 3), generator=torch.Generator().manual_seed(0)).float()
-    smooth = torch.nn.functional.interpolate(
-        guide.permute(2, 0, 1)[None], (40, 56), mode="bilinear"
-    )
+    smooth = torch.nn.functional.interpolate(guide.permute(2, 0, 1)[None], (40, 56), mode="bilinear")
     guide = smooth[0].permute(1, 2, 0).to(torch.uint8)
     _, mask, _ = scene()
     expected = torch.from_numpy(scipy_solver(guide.numpy(), mask[0].double().numpy()))
@@ -150,9 +149,7 @@ def test_the_guided_filter_equals_its_definition_window_by_window():
             matrix = np.cov(colors, bias=True) + 0.01 * np.eye(3)
             for t in range(2):
                 values = value[t][window].ravel()
-                joint = ((colors - colors.mean(1, keepdims=True)) * (values - values.mean())).mean(
-                    1
-                )
+                joint = ((colors - colors.mean(1, keepdims=True)) * (values - values.mean())).mean(1)
                 slope[t, :, y, x] = np.linalg.solve(matrix, joint)
                 offset[t, y, x] = values.mean() - slope[t, :, y, x] @ colors.mean(1)
     for y, x in ((0, 0), (3, 4), (6, 8)):
@@ -177,9 +174,7 @@ def test_dividing_by_the_maximum_loses_the_level_as_in_the_seed():
     frame = torch.rand(3, 40, 56, generator=torch.Generator().manual_seed(0))
     assert int(Refinement().apply(frame, weak).argmax(0).sum()) == 0
     assert int(Refinement(rescale_by_max=True).apply(frame, weak).argmax(0).sum()) == 100
-    empty = Refinement(
-        kind="solver", rescale_by_max=True, confidence=SEED_CONFIDENCE, threshold=0.3
-    )
+    empty = Refinement(kind="solver", rescale_by_max=True, confidence=SEED_CONFIDENCE, threshold=0.3)
     probs = empty.apply(frame, torch.zeros(1, 40, 56))
     assert int(probs.argmax(0).sum()) == 0
     assert torch.isfinite(probs).all()

@@ -64,9 +64,7 @@ def test_cells_that_are_not_valid_are_not_read(cells, top_k):
 def test_top_k_reads_a_prefix_of_a_larger_buffer(cells):
     query, keys, values = cells
     found = read(query, keys[:, :30], values[:, :30], top_k=5)
-    torch.testing.assert_close(
-        found, read(query, keys[:, :30].clone(), values[:, :30].clone(), top_k=5)
-    )
+    torch.testing.assert_close(found, read(query, keys[:, :30].clone(), values[:, :30].clone(), top_k=5))
 
 
 def _entry(objects, number):

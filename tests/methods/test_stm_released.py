@@ -23,10 +23,7 @@ def layouts():
 def test_the_networks_have_the_released_sizes(layouts):
     multi, single, original = layouts
     assert [len(layout) for layout in layouts] == [597, 597, 558]
-    assert (
-        sum(v.numel() for k, v in multi.items() if "running" not in k and "num" not in k)
-        == 53_685_953
-    )
+    assert sum(v.numel() for k, v in multi.items() if "running" not in k and "num" not in k) == 53_685_953
     assert multi["mask_rgb_encoder.conv1.weight"].shape == (64, 5, 7, 7)
     assert single["mask_rgb_encoder.conv1.weight"].shape == (64, 4, 7, 7)
     assert multi["decoder.up_16_8.out_conv.downsample.weight"].shape == (256, 512, 3, 3)
@@ -63,8 +60,10 @@ def test_an_unknown_argument_of_the_network_is_one_sentence():
 
 
 def test_an_imagenet_resnet_fills_both_encoders():
-    resnet = {k.replace("res2.", "layer1."): torch.full_like(v, 0.5) if v.is_floating_point() else v
-              for k, v in STM().rgb_encoder.state_dict().items()}  # fmt: skip
+    resnet = {
+        k.replace("res2.", "layer1."): torch.full_like(v, 0.5) if v.is_floating_point() else v
+        for k, v in STM().rgb_encoder.state_dict().items()
+    }
     model = STM(objects=1)
     fill_encoders(model, resnet)
     assert (model.rgb_encoder.res2[0].conv1.weight == 0.5).all()
@@ -77,9 +76,7 @@ def test_an_imagenet_resnet_fills_both_encoders():
 @pytest.mark.parity
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "part", ["steps", "loops", "correspondence", "training", "original", "resizing"]
-)
+@pytest.mark.parametrize("part", ["steps", "loops", "correspondence", "training", "original", "resizing"])
 def test_parity_with_recorded_outputs(golden, part):
     import importlib
 
@@ -91,7 +88,5 @@ def test_parity_with_recorded_outputs(golden, part):
         arrays = {name: archive[name] for name in archive.files}
     rows = list(getattr(module, f"_{part}")(arrays))
     assert rows
-    failed = [
-        f"{row.array}: {row.error:.2e} > {row.tolerance:.0e}" for row in rows if not row.passed
-    ]
+    failed = [f"{row.array}: {row.error:.2e} > {row.tolerance:.0e}" for row in rows if not row.passed]
     assert not failed

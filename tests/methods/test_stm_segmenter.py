@@ -12,9 +12,14 @@ from vosrepro.methods.stm.prepare import prepare
 from vosrepro.methods.stm.segmenter import STMSegmenter
 
 TINY = {
-    "width": 8, "key_dim": 8, "value_dim": 16, "blocks": (1, 1, 1), "decoder_dim": 8,
-    "norm": "batch", "memory_stride": 8,
-}  # fmt: skip
+    "width": 8,
+    "key_dim": 8,
+    "value_dim": 16,
+    "blocks": (1, 1, 1),
+    "decoder_dim": 8,
+    "norm": "batch",
+    "memory_stride": 8,
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +53,7 @@ class _Recorded(STMSegmenter):
         super()._remember(entry)
 
 
-def test_first_every_nth_and_last_frame_are_remembered_and_the_very_last_is_not(
-    model, square_video, square_mask
-):
+def test_first_every_nth_and_last_frame_are_remembered_and_the_very_last_is_not(model, square_video, square_mask):
     segmenter = _Recorded(model, memory_every_frames=2)
     _run(segmenter, square_video, square_mask)
     # The entry is made while its successor is asked for.
@@ -105,9 +108,7 @@ def test_late_objects_are_as_if_each_object_had_its_own_memory(model, square_vid
     segmenter = STMSegmenter(model, top_k=None, memory_every_frames=2)
     segmenter.init(square_video[0], square_mask)
     found = [segmenter.step(square_video[t], late if t == 2 else None) for t in range(1, 6)]
-    for ours, theirs in zip(
-        found, _late_oracle(model, square_video, square_mask, late), strict=True
-    ):
+    for ours, theirs in zip(found, _late_oracle(model, square_video, square_mask, late), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 

@@ -12,15 +12,23 @@ from vosrepro.methods.stm.train import dice_loss, frame_losses, kept_fraction, t
 from vosrepro.methods.stm.transfer import CONV1, transfer
 
 TINY = {
-    "width": 8, "key_dim": 8, "value_dim": 16, "blocks": (1, 1, 1), "decoder_dim": 8,
-    "norm": "batch", "block": "basic", "memory_stride": 8,
-}  # fmt: skip
+    "width": 8,
+    "key_dim": 8,
+    "value_dim": 16,
+    "blocks": (1, 1, 1),
+    "decoder_dim": 8,
+    "norm": "batch",
+    "block": "basic",
+    "memory_stride": 8,
+}
 
 
 @pytest.mark.oracle
 def test_the_bootstrap_fraction_follows_the_published_schedule():
-    found = [kept_fraction(i, start=20_000, end=70_000, fraction=0.15) for i in
-             (0, 19_999, 20_000, 45_000, 70_000, 70_001, 100_000)]  # fmt: skip
+    found = [
+        kept_fraction(i, start=20_000, end=70_000, fraction=0.15)
+        for i in (0, 19_999, 20_000, 45_000, 70_000, 70_001, 100_000)
+    ]
     assert found == pytest.approx([1, 1, 1, 0.575, 0.15, 0.15, 0.15])
 
 

@@ -31,22 +31,29 @@ STAGE = {
 }
 METHODS = {
     "copy": {
-        "method": "copy", "title": "copy", "default_variant": "default", "variants": {"default": {}},
+        "method": "copy",
+        "title": "copy",
+        "default_variant": "default",
+        "variants": {"default": {}},
         "sizes": {"mini": {"recipes": {"none": {"title": "no weights", "weights": "none"}}}},
     },
     "stm": {
-        "method": "stm", "title": "STM <i>quoted</i>", "default_variant": "top50",
+        "method": "stm",
+        "title": "STM <i>quoted</i>",
+        "default_variant": "top50",
         "variants": {"top50": {"top_k": 50}, "full": {"top_k": None}},
-        "sizes": {"mini": {
-            "stages": {"s0": STAGE, "s2": STAGE},
-            "recipes": {
-                "untrained": {"title": "random", "weights": "random"},
-                "s0": {"title": "stage 0", "stages": ["s0"]},
-                "s02": {"title": "stages 0 and 2", "stages": ["s0", "s2"]},
-            },
-        }},
+        "sizes": {
+            "mini": {
+                "stages": {"s0": STAGE, "s2": STAGE},
+                "recipes": {
+                    "untrained": {"title": "random", "weights": "random"},
+                    "s0": {"title": "stage 0", "stages": ["s0"]},
+                    "s02": {"title": "stages 0 and 2", "stages": ["s0", "s2"]},
+                },
+            }
+        },
     },
-}  # fmt: skip
+}
 STUDY = {
     "study": "tiny",
     "title": "Tiny <b>study</b>",
@@ -57,14 +64,22 @@ STUDY = {
     "viewer_sequences": 2,
     "statistics": {"bootstrap_draws": 200, "permutation_draws": 200},
     "entries": [
-        {"method": "copy", "recipes": ["none"], "variants": ["default"], "seeds": [0],
-         "benchmarks": ["davis16-val", "davis17-val"]},
-        {"method": "stm", "recipes": ["untrained", "s0"], "variants": ["top50"],
-         "benchmarks": ["davis16-val"]},
-        {"method": "stm", "recipes": ["s02"], "variants": ["top50", "full"],
-         "benchmarks": ["davis16-val", "davis17-val"]},
+        {
+            "method": "copy",
+            "recipes": ["none"],
+            "variants": ["default"],
+            "seeds": [0],
+            "benchmarks": ["davis16-val", "davis17-val"],
+        },
+        {"method": "stm", "recipes": ["untrained", "s0"], "variants": ["top50"], "benchmarks": ["davis16-val"]},
+        {
+            "method": "stm",
+            "recipes": ["s02"],
+            "variants": ["top50", "full"],
+            "benchmarks": ["davis16-val", "davis17-val"],
+        },
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")

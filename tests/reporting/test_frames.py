@@ -59,9 +59,7 @@ def test_large_frames_shrink_and_long_videos_take_several_sheets(tmp_path: Path)
 
 
 @given(st.integers(1, 300), st.integers(1, 60), st.data())
-def test_thinning_keeps_order_and_the_frames_asked_for(
-    total: int, most: int, data: st.DataObject
-) -> None:
+def test_thinning_keeps_order_and_the_frames_asked_for(total: int, most: int, data: st.DataObject) -> None:
     paths = [Path(f"{i:05d}.jpg") for i in range(total)]
     keep = data.draw(st.lists(st.sampled_from([p.stem for p in paths]), max_size=3))
     kept = thin_out(paths, most, keep=keep)

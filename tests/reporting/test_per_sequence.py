@@ -15,9 +15,7 @@ from vosrepro.study.published import SEQUENCE_COLUMNS, load_published_masks
 
 
 def publish(*rows: str) -> None:
-    Path("params/published_sequences.csv").write_text(
-        "\n".join([",".join(SEQUENCE_COLUMNS), *rows]) + "\n"
-    )
+    Path("params/published_sequences.csv").write_text("\n".join([",".join(SEQUENCE_COLUMNS), *rows]) + "\n")
 
 
 def change(*rows: str) -> None:
@@ -51,9 +49,10 @@ def test_masks_of_other_sequences_are_not_shown(own_copy: Plan) -> None:
 
 def test_a_change_is_the_difference_of_its_two_rows(own_copy: Plan) -> None:
     change(
-        'stm,"a, better",s02,top50,s0,top50', "stm,not here,s012,top50,s0,top50",
+        'stm,"a, better",s02,top50,s0,top50',
+        "stm,not here,s012,top50,s0,top50",
         "pml,not ours,s02,top50,s0,top50",
-    )  # fmt: skip
+    )
     (found,) = single_changes(load_table(own_copy), "stm")
     assert found.text == "a, better"
     assert found.row.headline.mean is not None

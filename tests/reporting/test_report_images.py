@@ -33,24 +33,31 @@ STAGE = {
     "checkpoint_every_steps": 20,
 }
 METHOD = {
-    "method": "parts", "title": "Parts", "default_variant": "full",
+    "method": "parts",
+    "title": "Parts",
+    "default_variant": "full",
     "variants": {"full": {}, "epoch10": {"checkpoint": 1}},
-    "sizes": {"full": {
-        "crop_px": 32,
-        "stages": {"s0": STAGE},
-        "recipes": {"s0": {"title": "images", "stages": ["s0"]}},
-    }},
-}  # fmt: skip
+    "sizes": {
+        "full": {
+            "crop_px": 32,
+            "stages": {"s0": STAGE},
+            "recipes": {"s0": {"title": "images", "stages": ["s0"]}},
+        }
+    },
+}
 STUDY = {
-    "study": "images", "title": "Images", "size": "full", "data": {"root": "data"},
-    "seeds": [0, 1, 2], "selection": {"sequences": ["ants"]},
+    "study": "images",
+    "title": "Images",
+    "size": "full",
+    "data": {"root": "data"},
+    "seeds": [0, 1, 2],
+    "selection": {"sequences": ["ants"]},
     "statistics": {"bootstrap_draws": 50, "permutation_draws": 50},
     "entries": [
-        {"method": "parts", "recipes": ["s0"], "variants": ["full"],
-         "benchmarks": ["davis16-val", "imagenet-val"]},
+        {"method": "parts", "recipes": ["s0"], "variants": ["full"], "benchmarks": ["davis16-val", "imagenet-val"]},
         {"method": "parts", "recipes": ["s0"], "variants": ["epoch10"], "benchmarks": ["imagenet-val"]},
     ],
-}  # fmt: skip
+}
 IMAGES, RIGHT = 400, (303, 304, 305)
 KEY = Key("parts", "s0", "full", "imagenet-val", "Top1")
 
@@ -81,11 +88,16 @@ def _write(entry):
     accuracy.write(entry.folder, extra={"predictions_digest": "f" * 16})
     write_json(
         entry.folder / "infer.json",
-        {"timing": {"images_per_second": 800.0 + entry.run.seed, "images": IMAGES, "seconds": 0.5},
-         "params": {"crop_px": 32}, "data_digest": "d" * 16, "predictions_digest": "f" * 16,
-         "device": "cpu", "precision": "fp32",
-         "weights": {"path": "w", "sha256": "ab" * 32, "step": 40}},
-    )  # fmt: skip
+        {
+            "timing": {"images_per_second": 800.0 + entry.run.seed, "images": IMAGES, "seconds": 0.5},
+            "params": {"crop_px": 32},
+            "data_digest": "d" * 16,
+            "predictions_digest": "f" * 16,
+            "device": "cpu",
+            "precision": "fp32",
+            "weights": {"path": "w", "sha256": "ab" * 32, "step": 40},
+        },
+    )
 
 
 def _table(plan, value=75.96):

@@ -22,16 +22,16 @@ from vosrepro.study.plan import Plan
 def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> None:
     written = render(own_copy)
     assert written[:3] == [
-        Path("reports/all.html"), Path("reports/tiny/copy.html"), Path("reports/tiny/stm.html"),
-    ]  # fmt: skip
+        Path("reports/all.html"),
+        Path("reports/tiny/copy.html"),
+        Path("reports/tiny/stm.html"),
+    ]
     assert all(path.is_file() for path in written)
     assert Path("results/tiny/metrics.json") in written
     assert Path("results/tiny/plots/training.csv") in written
 
 
-def test_checks_that_fail_are_listed_before_all_of_them(
-    own_copy: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checks_that_fail_are_listed_before_all_of_them(own_copy: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vosrepro.reporting.evidence.checks.BEATS_COPY_POINTS", 1000.0)
     text = render(own_copy)[0].read_text()
     failing = re.search(r'aria-label="Checks that fail">(.*?)</ul>', text, re.S)
@@ -41,10 +41,7 @@ def test_checks_that_fail_are_listed_before_all_of_them(
     assert text.index(failing[0]) < text.index('aria-label="The study\'s own checks"')
     monkeypatch.setattr("vosrepro.reporting.evidence.checks.BEATS_COPY_POINTS", -1000.0)
     assert (
-        "beats copy"
-        not in (
-            re.findall(r"Checks that fail.*?</ul>", render(own_copy)[0].read_text(), re.S) or [""]
-        )[0]
+        "beats copy" not in (re.findall(r"Checks that fail.*?</ul>", render(own_copy)[0].read_text(), re.S) or [""])[0]
     )
 
 
@@ -89,9 +86,7 @@ def test_a_study_that_never_ran_gives_rows_not_run(unstarted: Plan) -> None:
         ("counts.parquet", "not parquet"),
     ],
 )
-def test_a_broken_artifact_is_named_and_the_report_goes_on(
-    own_copy: Plan, name: str, content: str
-) -> None:
+def test_a_broken_artifact_is_named_and_the_report_goes_on(own_copy: Plan, name: str, content: str) -> None:
     entry = next(e for e in own_copy.entries if e.run.recipe == "s02")
     (entry.folder / name).write_text(content)
     pages = [p.read_text() for p in render(own_copy)[:3]]
@@ -130,8 +125,15 @@ def test_links_between_pages_exist(own_copy: Plan) -> None:
 
 def test_every_number_has_its_trail(finished: Plan, tmp_path: Path) -> None:
     text = render(finished, tmp_path, partial=True)[2].read_text()
-    for fact in ("vosrepro train --stage s2", "0123456789abcdef", "cd" * 32, "e" * 16, "d" * 16,
-                 "state/journals/tiny/stm/s02/seed1/score.jsonl", "&#34;top_k&#34;: 50"):  # fmt: skip
+    for fact in (
+        "vosrepro train --stage s2",
+        "0123456789abcdef",
+        "cd" * 32,
+        "e" * 16,
+        "d" * 16,
+        "state/journals/tiny/stm/s02/seed1/score.jsonl",
+        "&#34;top_k&#34;: 50",
+    ):
         assert fact in text, fact
 
 
@@ -139,10 +141,7 @@ def test_metrics_are_means_over_seeds_in_points(own_copy: Plan) -> None:
     tree = metrics(own_copy)
     assert json.loads(Path("results/tiny/metrics.json").read_text()) == tree
     seeds = [
-        json.loads(
-            (own_copy.run("stm", "s02", k).folder / "top50/davis16-val/score.json").read_text()
-        )
-        for k in (0, 1)
+        json.loads((own_copy.run("stm", "s02", k).folder / "top50/davis16-val/score.json").read_text()) for k in (0, 1)
     ]
     mean = 100 * sum(s["global"]["J&F-Mean"] for s in seeds) / 2
     assert tree["stm"]["s02"]["top50"]["davis16-val"]["J&F-Mean"] == pytest.approx(mean, abs=1e-3)
@@ -155,11 +154,23 @@ def test_the_viewer_runs_in_a_browser(own_copy: Plan, tmp_path: Path) -> None:
         pytest.skip("no Chromium on this machine")
     page = render(own_copy)[2].resolve()
     result = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom",
-         "--disable-background-networking", f"--user-data-dir={tmp_path}/browser",
-         "--virtual-time-budget=3000", page.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--dump-dom",
+            "--disable-background-networking",
+            f"--user-data-dir={tmp_path}/browser",
+            "--virtual-time-budget=3000",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert re.search(r'data-status=""[^>]*>\w+, frame 0000\d \(\d of 6\)', result.stdout)
     assert result.stdout.count('<polyline class="s0"') == 1
 
@@ -188,9 +199,17 @@ def test_a_run_with_correspondences_gets_a_page_of_its_own(own_copy: Plan) -> No
     frame = str(video.frames[0])
     for folder in {e.run.folder for e in own_copy.entries if e.run.method == run.method}:
         pair = {
-            "video": video.name, "source": frame, "target": frame, "size": [64, 96], "grid": [8, 12],
-            "cell_px": 8, "top": 0, "left": 0, "begin": [1, 2], "peaks": [0.5] * 96,
-        }  # fmt: skip
+            "video": video.name,
+            "source": frame,
+            "target": frame,
+            "size": [64, 96],
+            "grid": [8, 12],
+            "cell_px": 8,
+            "top": 0,
+            "left": 0,
+            "begin": [1, 2],
+            "peaks": [0.5] * 96,
+        }
         write_json(folder / "correspondences/correspondences.json", {"pairs": [pair]})
         (folder / f"correspondences/{video.name}.png").write_bytes(
             cv2.imencode(".png", np.eye(96, dtype=np.uint8) * 255)[1].tobytes()

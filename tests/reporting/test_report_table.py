@@ -86,9 +86,9 @@ def test_cost_counts_the_whole_chain(finished: Plan) -> None:
     table = load_table(finished)
     row = table.by_name["stm", "s02", "top50", "davis16-val"]
     seconds = [
-        sum(read_json(node.folder / "run.json")["wall_seconds"] for node in finished.run(
-            "stm", "s02", seed).stages) for seed in (0, 1)
-    ]  # fmt: skip
+        sum(read_json(node.folder / "run.json")["wall_seconds"] for node in finished.run("stm", "s02", seed).stages)
+        for seed in (0, 1)
+    ]
     assert row.cost.train_seconds == pytest.approx(sum(seconds) / 2)
 
 
@@ -129,9 +129,7 @@ def test_expected_results_compare_with_themselves(own_copy: Plan, tmp_path: Path
 
 def test_a_malformed_expected_row_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "expected.csv"
-    path.write_text(
-        "method,recipe,variant,benchmark,metric,value,spread,runs\nstm,s0,top50,b,J-Mean,high,0,1\n"
-    )
+    path.write_text("method,recipe,variant,benchmark,metric,value,spread,runs\nstm,s0,top50,b,J-Mean,high,0,1\n")
     with pytest.raises(ConfigError, match="expected.csv, line 2"):
         load_expected(path)
 
@@ -153,9 +151,7 @@ def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
     ("spread", "runs", "allowed"),
     # t(0.995) is 4.032 with 5 and 9.925 with 2 degrees of freedom
     [(2.0, 6, 4.032 * 2 * (7 / 6) ** 0.5), (2.0, 3, 9.925 * 2 * (4 / 3) ** 0.5), (0.0, 6, 1.0), (5.0, 1, 1.0)],
-)  # fmt: skip
-def test_a_reference_allows_what_one_more_run_may_differ(
-    spread: float, runs: int, allowed: float
-) -> None:
+)
+def test_a_reference_allows_what_one_more_run_may_differ(spread: float, runs: int, allowed: float) -> None:
     key = Key("stm", "s0", "top50", "b", "J-Mean")
     assert Expected(key, 50.0, spread, runs).allowance == pytest.approx(allowed, rel=1e-3)

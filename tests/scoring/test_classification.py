@@ -78,9 +78,7 @@ def test_the_order_of_lines_does_not_matter(tmp_path):
 def test_an_image_without_a_class_is_wrong_and_named(tmp_path):
     score = score_predictions(_write(tmp_path, (_line("0.JPEG"), *GOOD[1:])), IMAGES, CLASSES)
     assert score.hits == (0, 1, 3)
-    assert score.summary()["warnings"] == [
-        "1 image(s) cannot be decoded and count as wrong (0.JPEG)"
-    ]
+    assert score.summary()["warnings"] == ["1 image(s) cannot be decoded and count as wrong (0.JPEG)"]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,7 @@ from vosrepro.scoring.counting.scratch import Scratch
 
 def count(truth: np.ndarray, prediction: np.ndarray, ids=(1,)) -> np.ndarray:
     counter = Counter()
-    pair = [
-        pack_objects(LabelImage(*a.shape, a.astype(np.uint8)), ids)[0] for a in (truth, prediction)
-    ]
+    pair = [pack_objects(LabelImage(*a.shape, a.astype(np.uint8)), ids)[0] for a in (truth, prediction)]
     out = np.zeros((len(ids), len(COUNTS)), np.int64)
     counter.add(*pair, out)
     counter.flush()

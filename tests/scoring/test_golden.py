@@ -93,9 +93,7 @@ def test_vos_benchmark_means_agree(case):
 
 
 @pytest.mark.parametrize(("protocol", "last"), [("frtm", "drop"), ("ytvos-local", "keep")])
-@pytest.mark.parametrize(
-    "case", ["c03_multi_quarter", "c05_gt_vanishes", "c07_late_low_id", "c08_late_high_id"]
-)
+@pytest.mark.parametrize("case", ["c03_multi_quarter", "c05_gt_vanishes", "c07_late_low_id", "c08_late_high_id"])
 def test_scores_after_first_appearance_are_exact(case, protocol, last):
     expected = recorded()["cases"][case][f"after_first_appearance_{last}_last"]
     found = score(case, protocol)
@@ -108,17 +106,12 @@ def test_scores_after_first_appearance_are_exact(case, protocol, last):
 
 def test_void_as_a_measure_of_its_own():
     folder = shared("golden", "evaluation")
-    gt, pred, void = (
-        decode((folder / f"void_{name}.png").read_bytes()).array()
-        for name in ("gt", "pred", "void")
-    )
+    gt, pred, void = (decode((folder / f"void_{name}.png").read_bytes()).array() for name in ("gt", "pred", "void"))
     for want in recorded()["void_metric"]:
         for keep, suffix in ((void == 0, ""), (np.ones(void.shape, bool), "_without_void")):
             counter, row = Counter(), np.zeros((1, len(COUNTS)), np.int64)
             pair = [
-                pack_objects(
-                    LabelImage(*m.shape, ((m == want["object"]) & keep).astype(np.uint8)), (1,)
-                )
+                pack_objects(LabelImage(*m.shape, ((m == want["object"]) & keep).astype(np.uint8)), (1,))
                 for m in (gt, pred)
             ]
             counter.add(pair[0][0], pair[1][0], row)
@@ -146,9 +139,9 @@ def test_radius_and_disc_agree():
 
 @pytest.mark.slow
 def test_published_masks_give_the_published_values():
-    published = json.loads(
-        (Path(__file__).parents[1] / "fixtures" / "published_pml_davis2016.json").read_text()
-    )["sequences"]
+    published = json.loads((Path(__file__).parents[1] / "fixtures" / "published_pml_davis2016.json").read_text())[
+        "sequences"
+    ]
     found = score_folder(
         shared("data", "davis2016_published_masks", "pml"),
         shared("data", "davis2016", "Annotations", "480p"),

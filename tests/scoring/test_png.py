@@ -30,9 +30,7 @@ def saved(image: Image.Image, **options) -> bytes:
 @pytest.mark.parametrize("filters", [(0,), (0, 1, 2, 3, 4)])
 def test_every_label_format_reads_as_pillow_reads_it(depth, color, interlaced, filters):
     labels = np.random.default_rng(depth).integers(0, 1 << depth, (13, 27))
-    data = encode(
-        labels, depth=depth, color=color, interlaced=interlaced, filters=filters, pieces=3
-    )
+    data = encode(labels, depth=depth, color=color, interlaced=interlaced, filters=filters, pieces=3)
     expected = np.asarray(Image.open(io.BytesIO(data)), np.uint8)
     assert np.array_equal(decode(data).array(), expected)
     if color == 3 or depth in (1, 8):

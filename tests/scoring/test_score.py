@@ -39,9 +39,16 @@ def test_scores_csv_keeps_all_digits(score, tmp_path):
     score.write(tmp_path, extra={})
     table = pd.read_csv(tmp_path / "scores.csv")
     assert list(table) == [
-        "sequence", "object", "frames",
-        "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay",
-    ]  # fmt: skip
+        "sequence",
+        "object",
+        "frames",
+        "J-Mean",
+        "J-Recall",
+        "J-Decay",
+        "F-Mean",
+        "F-Recall",
+        "F-Decay",
+    ]
     assert np.array_equal(table["F-Mean"], [r.values[3] for r in score.rows])
     assert table.equals(score.objects)
 
@@ -50,8 +57,11 @@ def test_score_json_holds_protocol_means_and_extras(score, tmp_path):
     score.write(tmp_path, extra={"entry": "stm/s012"})
     value = json.loads((tmp_path / "score.json").read_text())
     assert (value["protocol"], value["objects"], value["sequences"], value["frames"]) == (
-        "davis2017", 5, 2, 8,
-    )  # fmt: skip
+        "davis2017",
+        5,
+        2,
+        8,
+    )
     assert value["entry"] == "stm/s012"
     assert value["global"] == score.global_
 

@@ -31,8 +31,12 @@ def test_counts_of_a_folder_are_right(masks):
     root, truth, predictions = masks
     score = score_folder(root / "pred", root / "gt", "davis2017")
     assert [(r.sequence, r.object_id, r.frames) for r in score.rows] == [
-        ("ants", 1, 5), ("ants", 2, 5), ("bees", 1, 3), ("bees", 2, 3), ("bees", 3, 3),
-    ]  # fmt: skip
+        ("ants", 1, 5),
+        ("ants", 2, 5),
+        ("bees", 1, 3),
+        ("bees", 2, 3),
+        ("bees", 3, 3),
+    ]
     for part in score.parts:
         for frame, row in zip(part.frames, part.counts, strict=True):
             pair = [a[part.sequence][frame] == part.object_id for a in (truth, predictions)]
@@ -94,9 +98,7 @@ def test_late_objects_are_scored_after_their_first_annotation(tmp_path):
     video = blobs(3, 6)
     for k in range(3):
         video[f"{k:05d}"][video[f"{k:05d}"] == 2] = 0
-    rows = {
-        r.object_id: r.frames for r in score_arrays({"a": video}, {"a": video}, "ytvos-local").rows
-    }
+    rows = {r.object_id: r.frames for r in score_arrays({"a": video}, {"a": video}, "ytvos-local").rows}
     assert rows == {1: 5, 2: 2}
     rows = {r.object_id: r.frames for r in score_arrays({"a": video}, {"a": video}, "frtm").rows}
     assert rows == {1: 4, 2: 1}
@@ -111,20 +113,22 @@ def meta(path, objects):
 
 def test_meta_gives_starts_and_groups(tmp_path):
     video = blobs(3, 6)
-    file = meta(tmp_path / "meta.json", {
-        "1": {"category": "ape", "frames": ["00002"]},
-        "2": {"category": "yak", "frames": ["00000"]},
-    })  # fmt: skip
+    file = meta(
+        tmp_path / "meta.json",
+        {
+            "1": {"category": "ape", "frames": ["00002"]},
+            "2": {"category": "yak", "frames": ["00000"]},
+        },
+    )
     results = {f: a for f, a in video.items() if f != "00000"}
     score = score_arrays({"a": results}, {"a": video}, "ytvos-local", meta=file, seen=["ape"])
     assert [(r.object_id, r.frames, r.group) for r in score.rows] == [
-        (1, 3, "seen"), (2, 5, "unseen"),
-    ]  # fmt: skip
+        (1, 3, "seen"),
+        (2, 5, "unseen"),
+    ]
     assert score.global_["G"] == 1.0
     assert score.header()[-1] == "group"
-    only_seen = score_arrays(
-        {"a": results}, {"a": video}, "ytvos-local", meta=file, seen=["ape", "yak"]
-    )
+    only_seen = score_arrays({"a": results}, {"a": video}, "ytvos-local", meta=file, seen=["ape", "yak"])
     assert "G" not in only_seen.global_
     assert "J_unseen" not in only_seen.global_
 
@@ -132,9 +136,7 @@ def test_meta_gives_starts_and_groups(tmp_path):
 def test_meta_that_does_not_fit_is_explained(tmp_path):
     video = blobs(3, 6)
     file = meta(tmp_path / "meta.json", {"1": {"frames": ["00099"]}})
-    with pytest.raises(
-        DataError, match=r"object 1 begins on frame '00099'.*a/00099.png is missing"
-    ):
+    with pytest.raises(DataError, match=r"object 1 begins on frame '00099'.*a/00099.png is missing"):
         score_arrays({"a": video}, {"a": video}, "ytvos-local", meta=file)
     with pytest.raises(DataError, match="sequence 'b'"):
         score_arrays({"b": video}, {"b": video}, "ytvos-local", meta=file)
@@ -144,12 +146,8 @@ def test_one_folder_per_object_is_understood_by_sav_only(tmp_path):
     video = blobs(4, 6)
     moved = {f: np.roll(a, 1, 1) for f, a in video.items()}
     for k in (1, 2):
-        write_video(
-            tmp_path / "gt/a", f"{k:03d}", {f: (a == k) * np.uint8(255) for f, a in video.items()}
-        )
-        write_video(
-            tmp_path / "pred/a", f"{k:03d}", {f: (a == k).astype("u1") for f, a in moved.items()}
-        )
+        write_video(tmp_path / "gt/a", f"{k:03d}", {f: (a == k) * np.uint8(255) for f, a in video.items()})
+        write_video(tmp_path / "pred/a", f"{k:03d}", {f: (a == k).astype("u1") for f, a in moved.items()})
     found = score_folder(tmp_path / "pred", tmp_path / "gt", "sav")
     expected = score_arrays({"a": moved}, {"a": video}, "vos-benchmark")
     assert [r[:4] for r in found.rows] == [r[:4] for r in expected.rows]
@@ -233,9 +231,7 @@ def zipped(path, members):
 
 def test_macos_twins_and_other_files_are_ignored(masks):
     root, truth, predictions = masks
-    files = {
-        p.relative_to(root / "pred").as_posix(): p.read_bytes() for p in root.glob("pred/*/*.png")
-    }
+    files = {p.relative_to(root / "pred").as_posix(): p.read_bytes() for p in root.glob("pred/*/*.png")}
     noise = {f"__MACOSX/{n}": b"x" for n in files} | {
         "ants/._00001.png": b"x",
         "ants/notes.txt": b"x",

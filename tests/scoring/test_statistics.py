@@ -82,9 +82,7 @@ def test_bootstrap_depends_on_the_seed_only():
 def test_sign_flip_test_equals_scipy_where_exact():
     values = np.random.default_rng(7).normal(0.8, 1.5, 9)
     p_value, exact = sign_flip_test(values)
-    theirs = scipy_stats.permutation_test(
-        (values,), np.mean, permutation_type="samples", n_resamples=np.inf
-    )
+    theirs = scipy_stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert exact
     assert p_value == pytest.approx(theirs.pvalue, abs=1e-12)
 
@@ -151,9 +149,7 @@ def test_verdict_is_two_one_sided_t_tests():
     assert found.p_below == pytest.approx(1 - above)
     border = verdict(values, paper, margin=found.interval.high, rounding=0.0)
     assert border.name == "reproduced"
-    assert (
-        verdict(values, paper, margin=found.interval.high - 1e-9, rounding=0.0).name != "reproduced"
-    )
+    assert verdict(values, paper, margin=found.interval.high - 1e-9, rounding=0.0).name != "reproduced"
 
 
 def test_rounding_of_the_paper_widens_the_interval():

@@ -115,9 +115,7 @@ def test_masks_with_errors_are_not_packed(davis):
 
 def test_vanishing_objects_and_missing_sequences(davis):
     for frame, labels in blobs(1, 5).items():
-        write_labels(
-            davis / f"masks/ants/{frame}.png", labels * (labels == 1) if frame > "00000" else labels
-        )
+        write_labels(davis / f"masks/ants/{frame}.png", labels * (labels == 1) if frame > "00000" else labels)
     shutil.rmtree(davis / "masks/bees")
     (davis / "masks/extra").mkdir()
     text = findings(davis / "masks", expect_davis(davis / "DAVIS"))
@@ -129,16 +127,12 @@ def test_vanishing_objects_and_missing_sequences(davis):
 def test_zips_of_the_wrong_layout(davis):
     expected = expect_davis(davis / "DAVIS")
     shutil.make_archive(str(davis / "wrapped"), "zip", davis, "masks")
-    assert any(
-        "wraps everything in 'masks'" in f for f in findings(davis / "wrapped.zip", expected)
-    )
+    assert any("wraps everything in 'masks'" in f for f in findings(davis / "wrapped.zip", expected))
     write_zip(davis / "masks", davis / "a.zip", expected, "davis")
     with zipfile.ZipFile(davis / "a.zip", "a") as archive:
         archive.writestr("__MACOSX/ants/._00000.png", b"x")
     assert any("__MACOSX" in f for f in findings(davis / "a.zip", expected))
-    assert any(
-        "one folder 'Annotations'" in f for f in findings(davis / "a.zip", expected, "youtube")
-    )
+    assert any("one folder 'Annotations'" in f for f in findings(davis / "a.zip", expected, "youtube"))
 
 
 def test_youtube_layout_and_late_objects(youtube):
@@ -147,9 +141,7 @@ def test_youtube_layout_and_late_objects(youtube):
     shutil.copy(youtube / "masks/a/00015.png", youtube / "masks/a/00012.png")  # 30 fps inference
     write_zip(youtube / "masks", youtube / "a.zip", expected, "youtube")
     with zipfile.ZipFile(youtube / "a.zip") as archive:
-        assert archive.namelist() == [
-            f"Annotations/a/{n}.png" for n in ("00000", "00005", "00010", "00015")
-        ]
+        assert archive.namelist() == [f"Annotations/a/{n}.png" for n in ("00000", "00005", "00010", "00015")]
     assert check_submission(youtube / "a.zip", expected, "youtube").passed
     shutil.copy(youtube / "masks/a/00010.png", youtube / "masks/a/00005.png")
     text = findings(youtube / "masks", expected, "youtube")

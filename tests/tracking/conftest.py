@@ -52,13 +52,9 @@ def store(workplace: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> S
 def begin(workplace: Path) -> Callable[..., Journal]:
     """Begin a journal of run stm/s012/seed0."""
 
-    def _begin(
-        name: str = "s0", *, kind: str = "train", digest: str = "0" * 8, **more: Any
-    ) -> Journal:
+    def _begin(name: str = "s0", *, kind: str = "train", digest: str = "0" * 8, **more: Any) -> Journal:
         method, recipe, seed = PARENT.split("/")
-        journal = Journal(
-            journal_path("mini", method, recipe, int(seed.removeprefix("seed")), name)
-        )
+        journal = Journal(journal_path("mini", method, recipe, int(seed.removeprefix("seed")), name))
         more = {"params": {"optimizer": {"lr": 0.001}}, "tags": {"data_digest": "d1"}, **more}
         key = f"{PARENT}/{name}/{digest}"
         journal.start(key=key, study="mini", parent=PARENT, kind=kind, **more)

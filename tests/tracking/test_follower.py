@@ -43,18 +43,14 @@ def workflow() -> Iterator[subprocess.Popen[bytes]]:
 
 def start_thread(workflow: subprocess.Popen[bytes]) -> threading.Thread:
     """A follower in this process, which has paid for MLflow already."""
-    thread = threading.Thread(
-        target=follow, args=("mini",), kwargs={"parent_pid": workflow.pid, "poll_s": 0.05}
-    )
+    thread = threading.Thread(target=follow, args=("mini",), kwargs={"parent_pid": workflow.pid, "poll_s": 0.05})
     thread.start()
     return thread
 
 
 def start_process(workflow: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
     """A follower that has nothing to do yet, so it never loads MLflow."""
-    code = (
-        f"from vosrepro.tracking.follower import follow; follow('mini', parent_pid={workflow.pid})"
-    )
+    code = f"from vosrepro.tracking.follower import follow; follow('mini', parent_pid={workflow.pid})"
     process = subprocess.Popen([sys.executable, "-c", code])
     lock = Path("state/tracking/mini.lock")
     wait_for(lambda: lock.exists() and str(process.pid) in lock.read_text())
@@ -92,9 +88,7 @@ def test_complete_asks_the_follower_and_never_loads_mlflow_itself(
         "import sys; from vosrepro.tracking.follower import complete;"
         f"print(complete('mini', '{OUT}').status, 'mlflow' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["complete", "False"]
     thread.join(20)
     assert not thread.is_alive()
@@ -105,9 +99,7 @@ def test_complete_asks_the_follower_and_never_loads_mlflow_itself(
     assert not list(Path("state/tracking").glob("*.request.json"))
 
 
-def test_complete_without_a_follower_does_the_work(
-    store: SimpleNamespace, begin: Callable[..., Journal]
-) -> None:
+def test_complete_without_a_follower_does_the_work(store: SimpleNamespace, begin: Callable[..., Journal]) -> None:
     begin().end()
     first = complete("mini", OUT)
     assert first.status == "complete"
@@ -209,9 +201,7 @@ def test_two_processes_that_make_the_database_at_once_both_succeed(
 ) -> None:
     begin().end()
     code = "from vosrepro.tracking.follower import complete; complete('{0}', '{0}.json')"
-    both = [
-        subprocess.Popen([sys.executable, "-c", code.format(study)]) for study in ("mini", "other")
-    ]
+    both = [subprocess.Popen([sys.executable, "-c", code.format(study)]) for study in ("mini", "other")]
     assert [process.wait(120) for process in both] == [0, 0]
     for study in ("mini", "other"):
         written = json.loads(Path(f"{study}.json").read_text())

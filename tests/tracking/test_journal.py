@@ -41,8 +41,11 @@ def test_resuming_cuts_later_metrics_the_end_and_a_torn_line(tmp_path):
     Journal(path).resume(step=2)
     events = read_events(path)
     assert [(e["event"], e.get("step")) for e in events] == [
-        ("start", None), ("metrics", 1), ("metrics", 2), ("resume", 2),
-    ]  # fmt: skip
+        ("start", None),
+        ("metrics", 1),
+        ("metrics", 2),
+        ("resume", 2),
+    ]
 
 
 def test_values_that_are_not_finite_become_null(tmp_path):

@@ -60,9 +60,7 @@ def test_a_study_becomes_an_experiment_with_parents_and_children(
     assert mirror.runs() == {PARENT: found[PARENT].run_id, KEY: child.run_id}
 
 
-def test_mirroring_again_adds_nothing(
-    store: SimpleNamespace, begin: Callable[..., Journal]
-) -> None:
+def test_mirroring_again_adds_nothing(store: SimpleNamespace, begin: Callable[..., Journal]) -> None:
     journal = begin()
     for step in range(1, 30):
         journal.metrics({"train/loss": 1 / step}, step=step)
@@ -133,9 +131,7 @@ def test_a_resumed_job_goes_on_in_its_run_without_double_steps(
         ]
 
 
-def test_a_finished_job_that_trains_on_keeps_its_run(
-    store: SimpleNamespace, begin: Callable[..., Journal]
-) -> None:
+def test_a_finished_job_that_trains_on_keeps_its_run(store: SimpleNamespace, begin: Callable[..., Journal]) -> None:
     journal = begin()
     journal.metrics({"train/loss": 1.0}, step=10)
     journal.end("FAILED")

@@ -32,9 +32,7 @@ def run(*words: str) -> int:
 
 
 @pytest.mark.workflow
-def test_complete_writes_the_record_of_the_study(
-    store: SimpleNamespace, begin: Callable[..., Journal]
-) -> None:
+def test_complete_writes_the_record_of_the_study(store: SimpleNamespace, begin: Callable[..., Journal]) -> None:
     begin().end()
     assert run() == 0
     assert not Path("results").exists()
@@ -42,9 +40,7 @@ def test_complete_writes_the_record_of_the_study(
     assert json.loads(Path("results/mini/mlflow.json").read_text())["status"] == "complete"
 
 
-def test_a_broken_store_is_no_error_of_the_workflow(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_store_is_no_error_of_the_workflow(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://host")
     assert run("--complete", "--out", "out.json") == 0
     assert json.loads(Path("out.json").read_text())["status"] == "broken"

@@ -30,17 +30,20 @@ def disc(height=90, width=140):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("filter_", ["NEAREST", "BICUBIC"])
-@pytest.mark.parametrize(
-    ("degrees", "scale", "shear"), [(0, 1.3, 0), (17, 0.9, 0), (0, 1, -9), (-13, 1.07, 6)]
-)
+@pytest.mark.parametrize(("degrees", "scale", "shear"), [(0, 1.3, 0), (17, 0.9, 0), (0, 1, -9), (-13, 1.07, 6)])
 def test_affine_warps_equal_torchvisions(degrees, scale, shear, filter_):
     image = Image.fromarray(picture())
     matrix = geometry.affine(*image.size, degrees=degrees, scale=scale, shear_degrees=shear)
     ours = augment._warp(image, matrix, Image.Resampling[filter_])
     theirs = tv.affine(
-        image, degrees, (0, 0), scale, (shear, 0),
-        interpolation=InterpolationMode[filter_], fill=list(MEAN_COLOR),
-    )  # fmt: skip
+        image,
+        degrees,
+        (0, 0),
+        scale,
+        (shear, 0),
+        interpolation=InterpolationMode[filter_],
+        fill=list(MEAN_COLOR),
+    )
     difference = np.abs(np.asarray(ours).astype(int) - np.asarray(theirs))
     assert (difference > 1).mean() < 2e-4  # a border pixel may fall on the other side
 
@@ -72,9 +75,9 @@ def test_crop_boxes_are_drawn_as_torchvision_draws_them():
 
     torch.manual_seed(0)
     image = Image.fromarray(picture())
-    theirs = np.array(
-        [RandomResizedCrop.get_params(image, [0.36, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)]
-    )[:, [1, 0, 3, 2]]
+    theirs = np.array([RandomResizedCrop.get_params(image, [0.36, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])[
+        :, [1, 0, 3, 2]
+    ]
     ours = np.array([geometry.random_crop_box(140, 90, (0.36, 1.0), rng(i)) for i in range(3000)])
     np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=1.0)
     np.testing.assert_allclose(ours.std(0), theirs.std(0), atol=1.0)
@@ -178,10 +181,7 @@ def test_a_crop_keeps_most_of_the_object_and_one_flip_is_shared():
         assert len(signs) == 1
         flips |= signs
     assert flips == {-1, 1}
-    kept = [
-        np.count_nonzero(augment.mirror_crop_video([image], [mask], (50, 60), rng(i))[1][0])
-        for i in range(100)
-    ]
+    kept = [np.count_nonzero(augment.mirror_crop_video([image], [mask], (50, 60), rng(i))[1][0]) for i in range(100)]
     assert np.mean(np.array(kept) > np.count_nonzero(mask) / 2) > 0.9
 
 

@@ -109,9 +109,7 @@ def test_bl30k_keeps_large_objects_and_small_ones_that_stay_small():
 
 
 def sampler(tiny, **changes):
-    params = ClipParams.model_validate(
-        {"kind": "video", "size_px": [16, 24], "augment": "mini-video", **changes}
-    )
+    params = ClipParams.model_validate({"kind": "video", "size_px": [16, 24], "augment": "mini-video", **changes})
     return ClipSampler(
         params,
         read_frame=tiny.fake_frame,
@@ -201,9 +199,13 @@ def test_batches_have_the_agreed_types_and_ranges(tiny):
     assert batch["frames"].shape == (2, 3, 3, 16, 24)
     assert batch["masks"].shape == (2, 3, 2, 16, 24)
     assert {n: v.dtype for n, v in batch.items()} == {
-        "frames": torch.float32, "masks": torch.float32, "labels": torch.int64, "selector": torch.float32,
-        "times": torch.int64, "lengths": torch.int64,
-    }  # fmt: skip
+        "frames": torch.float32,
+        "masks": torch.float32,
+        "labels": torch.int64,
+        "selector": torch.float32,
+        "times": torch.int64,
+        "lengths": torch.int64,
+    }
     assert batch["frames"].min() >= 0
     assert batch["frames"].max() <= 1
     assert set(batch["masks"].unique().tolist()) == {0.0, 1.0}

@@ -16,8 +16,12 @@ from vosrepro.training.data.images import NO_CLASS, ImageSampler, random_crop
 
 def _clips(**changes):
     settings = {
-        "kind": "image", "frames": 1, "objects": 1, "size_px": (32, 48), "augment": "random-crop",
-    }  # fmt: skip
+        "kind": "image",
+        "frames": 1,
+        "objects": 1,
+        "size_px": (32, 48),
+        "augment": "random-crop",
+    }
     return ClipParams(**{**settings, **changes})
 
 
@@ -39,9 +43,7 @@ def test_a_sample_is_one_crop_with_its_class(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_images_become_rgb(tmp_path, mode):
-    sample = ImageSampler(_clips()).sample(
-        _item(tmp_path, mode=mode), np.random.default_rng(0), 0.0
-    )
+    sample = ImageSampler(_clips()).sample(_item(tmp_path, mode=mode), np.random.default_rng(0), 0.0)
     assert sample["frames"].shape == (1, 32, 48, 3)
     assert int(sample["classes"]) == 3
 
@@ -63,9 +65,7 @@ def test_too_many_broken_images_end_the_training_with_a_sentence(tmp_path):
             sampler.sample(item, np.random.default_rng(0), 0.0)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"options": {"smallest": 0.1}}, {"frames": 2}, {"augment": "mini-video"}]
-)
+@pytest.mark.parametrize("changes", [{"options": {"smallest": 0.1}}, {"frames": 2}, {"augment": "mini-video"}])
 def test_settings_that_do_not_fit_images_are_refused(changes):
     with pytest.raises(ConfigError, match="random-crop"):
         ImageSampler(_clips(**changes))

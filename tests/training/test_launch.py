@@ -67,8 +67,10 @@ def start(tmp_path, monkeypatch):
         env = {**os.environ, "PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": devices}
         return subprocess.Popen(
             [sys.executable, "-c", START, str(gpus), str(processes), *command],
-            env=env, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     return begin
 
@@ -195,9 +197,11 @@ def test_threads_are_shared_and_capped_by_the_usable_cores(monkeypatch):
 
 def test_a_multi_node_job_meets_at_its_first_node():
     env = {
-        "SLURM_JOB_ID": "123", "SLURM_JOB_NUM_NODES": "2", "SLURM_NODEID": "1",
+        "SLURM_JOB_ID": "123",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_NODEID": "1",
         "SLURM_JOB_NODELIST": "gpu[03-04,9],x1",
-    }  # fmt: skip
+    }
     command = torchrun_command(["train"], 4, env)
     assert "--rdzv-endpoint=gpu03:20123" in command
     assert "--nnodes=2" in command

@@ -29,9 +29,7 @@ def claim(root, count, log, hold_s):
 def test_many_claimants_never_share_a_device(tmp_path):
     context = multiprocessing.get_context("fork")
     log = tmp_path / "log"
-    workers = [
-        context.Process(target=claim, args=(tmp_path, 1 + i % 3, log, 0.02)) for i in range(24)
-    ]
+    workers = [context.Process(target=claim, args=(tmp_path, 1 + i % 3, log, 0.02)) for i in range(24)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -53,9 +51,7 @@ def test_devices_of_a_killed_holder_are_free_at_once(tmp_path):
         "import sys, time; from pathlib import Path; from vosrepro.training.devices.lease import lease\n"
         "with lease(4, list('0123'), root=Path(sys.argv[1])):\n print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with (

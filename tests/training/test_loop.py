@@ -54,9 +54,7 @@ def test_training_leaves_weights_journal_and_record(tiny):
 def test_training_learns(tiny):
     node = tiny.node(tiny.stage(steps=60, checkpoint_every_steps=60))
     train(node, tiny.STUDY, device="cpu")
-    losses = [
-        e["metrics"]["train/loss"] for e in read_events(node.journal) if e["event"] == "metrics"
-    ]
+    losses = [e["metrics"]["train/loss"] for e in read_events(node.journal) if e["event"] == "metrics"]
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -82,9 +80,7 @@ def test_checkpoints_can_hold_the_average_of_the_weights(tiny):
         assert torch.allclose(found[name], value, atol=1e-6), name
 
 
-def test_two_trainings_with_one_seed_are_bit_identical_and_another_seed_differs(
-    tiny, tmp_path, monkeypatch
-):
+def test_two_trainings_with_one_seed_are_bit_identical_and_another_seed_differs(tiny, tmp_path, monkeypatch):
     results, digests = [], []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
@@ -101,9 +97,7 @@ def test_two_trainings_with_one_seed_are_bit_identical_and_another_seed_differs(
 
 def test_the_second_stage_starts_from_the_transferred_weights_of_the_first(tiny):
     first = tiny.node(tiny.stage(steps=4), objects=1)
-    second = tiny.node(
-        tiny.stage(steps=1, optimizer={"lr": 1e-9}), name="b", parent=first, objects=2
-    )
+    second = tiny.node(tiny.stage(steps=1, optimizer={"lr": 1e-9}), name="b", parent=first, objects=2)
     with pytest.raises(CheckpointError, match="train stage a first"):
         train(second, tiny.STUDY, device="cpu")
     clips = tiny.stage().clips.model_copy(update={"objects": 1})

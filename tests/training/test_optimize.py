@@ -64,10 +64,7 @@ def test_a_restored_optimizer_goes_on_with_the_same_bits():
     steps(ours, optimizer, 3)
     saved = (
         [p.detach().clone() for p in ours],
-        {
-            k: [t.clone() for t in v] if isinstance(v, list) else v
-            for k, v in optimizer.state_dict().items()
-        },
+        {k: [t.clone() for t in v] if isinstance(v, list) else v for k, v in optimizer.state_dict().items()},
     )
     steps(ours, optimizer, 3)
     again = [torch.nn.Parameter(p.clone()) for p in saved[0]]
@@ -137,18 +134,14 @@ def test_training_does_not_load_torchs_compiler():
         "o = Optimizer(P(lr=1.0), [('p', p[0])]); p[0].sum().backward(); o.clip(1.0); o.step(0.1)\n"
         "print([m for m in ('torch._dynamo', 'torchvision', 'pandas') if m in sys.modules])\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
 def test_groups_have_their_own_rate_decay_and_number_of_updates():
     ours, x = problem()
     theirs, _ = problem()
-    groups = (
-        {"prefixes": ["layer1."], "lr_factor": 10.0, "weight_decay": 0.0, "updates_per_step": 2},
-    )
+    groups = ({"prefixes": ["layer1."], "lr_factor": 10.0, "weight_decay": 0.0, "updates_per_step": 2},)
     params = OptimizerParams(name="sgd", lr=1.0, weight_decay=0.1, groups=groups)
     optimizer = Optimizer(params, named(ours))
     rest = torch.optim.SGD(theirs[:1], lr=0.01, weight_decay=0.1, momentum=0.9)
@@ -170,7 +163,5 @@ def test_groups_have_their_own_rate_decay_and_number_of_updates():
 def test_a_group_that_names_no_parameter_is_an_error_with_the_names():
     ours, _ = problem()
     params = OptimizerParams(lr=1.0, groups=({"prefixes": ["head."]},))
-    with pytest.raises(
-        ConfigError, match=r"begins with head\., .*: the names begin with layer0, layer1"
-    ):
+    with pytest.raises(ConfigError, match=r"begins with head\., .*: the names begin with layer0, layer1"):
         Optimizer(params, named(ours))

@@ -54,16 +54,12 @@ def uninterrupted(tiny, tmp_path, monkeypatch, params, **model):
 
 
 @pytest.mark.parametrize("average_decay", [None, 0.9])
-def test_training_interrupted_in_the_middle_ends_with_the_same_bits(
-    tiny, tmp_path, monkeypatch, average_decay
-):
+def test_training_interrupted_in_the_middle_ends_with_the_same_bits(tiny, tmp_path, monkeypatch, average_decay):
     params = tiny.stage(**OPTIONS, average_decay=average_decay)
     whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params)
     node = tiny.node(params)
     tiny.shoot_at(4, signal.SIGTERM)
-    with pytest.raises(
-        VosreproError, match=r"stopped by SIGTERM after step 5 of 10; its state is saved"
-    ):
+    with pytest.raises(VosreproError, match=r"stopped by SIGTERM after step 5 of 10; its state is saved"):
         train(node, tiny.STUDY, device="cpu")
     assert read_events(node.journal)[-1]["status"] == "FAILED"
     train(node, tiny.STUDY, device="cpu")
@@ -164,9 +160,7 @@ def finish(process, expected):
 
 
 @pytest.mark.slow
-def test_killed_training_resumes_from_the_last_saved_state_with_the_same_bits(
-    tiny, tmp_path, monkeypatch
-):
+def test_killed_training_resumes_from_the_last_saved_state_with_the_same_bits(tiny, tmp_path, monkeypatch):
     options = {**OPTIONS, "loader_workers": 2}
     node = tiny.node(tiny.stage(**options))
     whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, tiny.stage(**options))

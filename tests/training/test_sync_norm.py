@@ -40,9 +40,7 @@ def test_one_rank_equals_plain_batch_norm(group):
     assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-3)
     assert torch.allclose(plain.weight.grad, synced[0].weight.grad, rtol=1e-4, atol=1e-4)
     for key, value in plain.state_dict().items():
-        assert torch.allclose(value.float(), synced.state_dict()[f"0.{key}"].float(), atol=1e-6), (
-            key
-        )
+        assert torch.allclose(value.float(), synced.state_dict()[f"0.{key}"].float(), atol=1e-6), key
 
 
 def test_two_halves_equal_the_whole(monkeypatch):
@@ -70,9 +68,7 @@ def test_frozen_layers_and_subclasses_stay_and_keys_do_not_change():
         def train(self, mode=True):
             return super().train(False)
 
-    network = nn.ModuleDict(
-        {"a": nn.Sequential(nn.BatchNorm2d(2)), "b": Frozen(2), "c": nn.GroupNorm(1, 2)}
-    )
+    network = nn.ModuleDict({"a": nn.Sequential(nn.BatchNorm2d(2)), "b": Frozen(2), "c": nn.GroupNorm(1, 2)})
     network.train()
     before = {k: v.data_ptr() for k, v in network.state_dict().items()}
     parameters = [id(p) for p in network.parameters()]

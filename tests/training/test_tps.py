@@ -19,9 +19,7 @@ def test_maps_equal_scipys_thin_plate_spline():
     interpolate = pytest.importorskip("scipy.interpolate")
     source, target = points(0)
     x, y = tps.warp_maps(source, target, 40, 60)
-    spline = interpolate.RBFInterpolator(
-        target, source - target, kernel="thin_plate_spline", degree=1
-    )
+    spline = interpolate.RBFInterpolator(target, source - target, kernel="thin_plate_spline", degree=1)
     gy, gx = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 60), indexing="ij")
     grid = np.stack([gx.ravel(), gy.ravel()], 1)
     moved = (grid + spline(grid)) * (60, 40)
@@ -41,9 +39,7 @@ def test_maps_equal_kornias_at_the_control_points():
     inside = (columns >= 0) & (columns <= 100) & (rows >= 0) & (rows <= 100)
     t = torch.from_numpy
     kernel, affine = transform.get_tps_transform(t(target)[None], t(source)[None])
-    moved = (
-        transform.warp_points_tps(t(target)[None], t(source)[None], kernel, affine)[0].numpy() * 101
-    )
+    moved = transform.warp_points_tps(t(target)[None], t(source)[None], kernel, affine)[0].numpy() * 101
     assert inside.sum() > 8
     at = rows[inside], columns[inside]
     np.testing.assert_allclose(np.stack([x[at], y[at]], 1), moved[inside], atol=1e-2)

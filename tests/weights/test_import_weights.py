@@ -73,8 +73,13 @@ def test_a_file_that_would_run_a_command_is_refused_unread(place):
 
 def test_a_released_file_is_converted_and_recorded(place, network):
     file = place / "rn18_all.pth"
-    content = {"name": "rn18_all", "epoch": 260, "stats": Meter(), "model": upstream_state(network),
-               "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}  # fmt: skip
+    content = {
+        "name": "rn18_all",
+        "epoch": 260,
+        "stats": Meter(),
+        "model": upstream_state(network),
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+    }
     torch.save(content, file)
     record = import_weights("frtm", file)
     assert record["recipe"] == "released-rn18-all"  # of two that fit, the one of this file name
@@ -109,9 +114,12 @@ def test_the_command_finds_the_file_that_the_study_wants(place, network, capsys)
 
 
 def test_a_file_that_lacks_says_where_to_get_it_and_where_to_put_it(place):
-    with pytest.raises(DataError, match=r"released weights of stm/released are not here: download "
-                       r"propagation_model.pth \(https://drive.google.com/.*; licence: MIT .*\) and put it "
-                       r"at weights/stm/released.pth"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"released weights of stm/released are not here: download "
+        r"propagation_model.pth \(https://drive.google.com/.*; licence: MIT .*\) and put it "
+        r"at weights/stm/released.pth",
+    ):
         import_weights("stm", None, recipe="released")
     with pytest.raises(DataError, match="there is no file nothing.pth: `vosrepro weights list`"):
         import_weights("stm", Path("nothing.pth"))
@@ -121,8 +129,9 @@ def test_a_file_that_lacks_says_where_to_get_it_and_where_to_put_it(place):
 
 def test_a_layout_that_fits_several_systems_needs_a_name(place, network):
     torch.save({"model": upstream_state(network)}, "mine.pth")
-    with pytest.raises(ConfigError, match="fits the networks of released-rn18-ytvos, "
-                       "released-rn18-all: say which it is with --recipe"):  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="fits the networks of released-rn18-ytvos, released-rn18-all: say which it is with --recipe"
+    ):
         import_weights("frtm", Path("mine.pth"))
     with pytest.raises(CheckpointError, match="not for the network of recipe 'released-rn101-dv'"):
         import_weights("frtm", Path("mine.pth"), recipe="released-rn101-dv")

@@ -99,9 +99,14 @@ def call(folder: Path, *command: str) -> str:
         "GIT_CONFIG_GLOBAL": os.devnull,
     }
     done = subprocess.run(
-        command, cwd=folder, env=settings, capture_output=True, text=True, timeout=170,
+        command,
+        cwd=folder,
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=170,
         stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

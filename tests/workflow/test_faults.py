@@ -36,11 +36,21 @@ def tiny_stm(checkout: Path) -> list[str]:
     method = yaml.safe_load(path.read_text())
     mini = method["sizes"]["mini"]
     stage = mini["stages"]["s0"] | {
-        "data": [{"set": "davis17-train"}], "batch_size": 2, "steps": STEPS,
-        "clips": {"kind": "video", "frames": 3, "objects": 1, "size_px": [32, 32],
-                  "augment": "mini-video", "max_jump": [[0.0, 1]]},
-        "checkpoint_every_steps": 40, "state_every_steps": STATE_EVERY, "log_every_steps": 5,
-    }  # fmt: skip
+        "data": [{"set": "davis17-train"}],
+        "batch_size": 2,
+        "steps": STEPS,
+        "clips": {
+            "kind": "video",
+            "frames": 3,
+            "objects": 1,
+            "size_px": [32, 32],
+            "augment": "mini-video",
+            "max_jump": [[0.0, 1]],
+        },
+        "checkpoint_every_steps": 40,
+        "state_every_steps": STATE_EVERY,
+        "log_every_steps": 5,
+    }
     method["sizes"]["toy"] = {
         "model": mini["model"] | {"width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 8},
         "stages": {"s0": stage},
@@ -49,10 +59,13 @@ def tiny_stm(checkout: Path) -> list[str]:
     path.write_text(yaml.safe_dump(method))
     entry = {"recipes": ["s0"], "variants": ["top50"], "benchmarks": ["davis17-val"]}
     study = {
-        "study": "toy", "title": "toy", "size": "toy", "data": {"root": "toydata"},
+        "study": "toy",
+        "title": "toy",
+        "size": "toy",
+        "data": {"root": "toydata"},
         "selection": {"set": "davis17-train", "sequences": ["train-00"]},
         "entries": [{"method": "stm", **entry}],
-    }  # fmt: skip
+    }
     (checkout / "params/studies/toy.yaml").write_text(yaml.safe_dump(study))
     return ["--configfile", "params/studies/toy.yaml", "--cores", "1", "--", str(RUN)]
 

@@ -58,12 +58,8 @@ def test_a_method_without_weights_needs_no_selection(jobs):
     assert jobs.weights(names())[0].endswith("stm/s012/seed0/selected.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("usable", "cores", "expected"), [(2, 8, 4), (2, 2, 1), (8, 8, 1), (16, 8, 1), (3, 8, 3)]
-)
-def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(
-    jobs, monkeypatch, usable, cores, expected
-):
+@pytest.mark.parametrize(("usable", "cores", "expected"), [(2, 8, 4), (2, 2, 1), (8, 8, 1), (16, 8, 1), (3, 8, 3)])
+def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(jobs, monkeypatch, usable, cores, expected):
     monkeypatch.setattr(workflow, "usable_cores", lambda: usable)
     jobs._cores = cores
     assert jobs.threads(1) == expected

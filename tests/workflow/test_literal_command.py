@@ -16,9 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-plugin = pytest.importorskip(
-    "snakemake_logger_plugin_vosrepro", reason="snakemake is not installed"
-)
+plugin = pytest.importorskip("snakemake_logger_plugin_vosrepro", reason="snakemake is not installed")
 
 SNAKEFILE = """
 rule report:
@@ -37,9 +35,7 @@ def snakemake(folder: Path, line: str, *, module: bool = False) -> subprocess.Co
     if not program.is_file():
         pytest.skip(f"the environment of {sys.executable} has no snakemake program")
     start = [sys.executable, "-m", "snakemake"] if module else [str(program)]
-    return subprocess.run(
-        [*start, *line.split()], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+    return subprocess.run([*start, *line.split()], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -96,9 +92,7 @@ def test_python_m_snakemake_with_two_targets_and_a_profile_makes_both(workflow: 
             "results/x=1/y.json --resources gpu=4",
             id="an equals sign in a path is not a resource",
         ),
-        pytest.param(
-            "--resources gpu=4 a -- b", "--resources gpu=4 -- a b", id="swallowed and separated"
-        ),
+        pytest.param("--resources gpu=4 a -- b", "--resources gpu=4 -- a b", id="swallowed and separated"),
         pytest.param(
             "--resources gpu=4 a --resources mem_mb=1 b",
             "a b --resources gpu=4 --resources mem_mb=1",

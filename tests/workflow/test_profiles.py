@@ -29,8 +29,12 @@ def dry_run(folder: Path, *words: str) -> str:
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "-n", *words, "--", "reports/all.html"],
-        cwd=folder, capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(folder)},
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(folder)},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -17,11 +17,13 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 def test_sets_are_prepared_listed_and_converted(checkout):
     generate(checkout / "toydata", seed=0, limit=1, processes=1)
     study = {
-        "study": "sets", "title": "toy", "size": "mini", "data": {"root": "toydata"},
+        "study": "sets",
+        "title": "toy",
+        "size": "mini",
+        "data": {"root": "toydata"},
         "selection": {"sequences": []},
-        "entries": [{"method": "copy", "recipes": ["none"], "variants": ["default"],
-                     "benchmarks": ["davis17-val"]}],
-    }  # fmt: skip
+        "entries": [{"method": "copy", "recipes": ["none"], "variants": ["default"], "benchmarks": ["davis17-val"]}],
+    }
     (checkout / "params/studies/sets.yaml").write_text(yaml.safe_dump(study))
     call = ["--configfile", "params/studies/sets.yaml", "--cores", "2", "--"]
     targets = ["results/sets/imagenet-vid.csv", "results/sets/converted/youtube-480p.json"]

@@ -17,11 +17,13 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 def released_study(checkout: Path) -> list[str]:
     make_davis17(checkout / "toydata", sequences=1, frames=4)
     study = {
-        "study": "toy-released", "title": "toy", "size": "full", "data": {"root": "toydata"},
+        "study": "toy-released",
+        "title": "toy",
+        "size": "full",
+        "data": {"root": "toydata"},
         "selection": {"sequences": []},
-        "entries": [{"method": "stm", "recipes": ["released"], "variants": ["top50"],
-                     "benchmarks": ["davis17-val"]}],
-    }  # fmt: skip
+        "entries": [{"method": "stm", "recipes": ["released"], "variants": ["top50"], "benchmarks": ["davis17-val"]}],
+    }
     (checkout / "params/studies/toy-released.yaml").write_text(yaml.safe_dump(study))
     return ["--configfile", "params/studies/toy-released.yaml", "--cores", "2", "--"]
 

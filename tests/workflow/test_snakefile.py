@@ -20,10 +20,14 @@ def toy(checkout: Path, **changes: object) -> str:
     make_davis17(checkout / "toydata", split="train")
     entry = {"recipes": ["none"], "variants": ["default"], "benchmarks": ["davis17-val"]}
     study = {
-        "study": "toy", "title": "toy", "size": "mini", "data": {"root": "toydata"},
+        "study": "toy",
+        "title": "toy",
+        "size": "mini",
+        "data": {"root": "toydata"},
         "selection": {"set": "davis17-train", "sequences": ["train-00"]},
-        "entries": [{"method": "copy", **entry}, {"method": "flow", **entry}], **changes,
-    }  # fmt: skip
+        "entries": [{"method": "copy", **entry}, {"method": "flow", **entry}],
+        **changes,
+    }
     path = checkout / "params/studies/toy.yaml"
     path.write_text(yaml.safe_dump(study))
     return str(path.relative_to(checkout))
@@ -31,9 +35,7 @@ def toy(checkout: Path, **changes: object) -> str:
 
 @pytest.mark.parametrize("study", sorted(p.stem for p in (ROOT / "params/studies").glob("*.yaml")))
 def test_every_study_has_a_complete_plan(checkout, study):
-    output = snakemake(
-        checkout, "-n", "--configfile", f"params/studies/{study}.yaml", "--cores", "2"
-    )
+    output = snakemake(checkout, "-n", "--configfile", f"params/studies/{study}.yaml", "--cores", "2")
     assert "reports/all.html" in output
     assert "\nreport " in output
 
@@ -53,9 +55,7 @@ def test_a_misspelt_key_stops_the_workflow_with_one_sentence(checkout):
 
 def test_a_value_can_be_overridden_on_the_command_line(checkout):
     study = toy(checkout)
-    output = snakemake(
-        checkout, "-n", "--configfile", study, "--config", "seeds=[3]", "--cores", "1"
-    )
+    output = snakemake(checkout, "-n", "--configfile", study, "--config", "seeds=[3]", "--cores", "1")
     assert "results/toy/copy/none/seed3" in output
     assert "seed0" not in output
 
@@ -69,9 +69,7 @@ def test_the_whole_chain_runs_a_second_run_does_nothing_and_changes_rerun_what_t
     assert "copy" in (checkout / "reports/all.html").read_text()
     assert "Nothing to be done" in snakemake(checkout, *study, "reports/all.html")
     more = toy(checkout, title="another title")
-    output = snakemake(
-        checkout, "-n", "--configfile", more, "--cores", "2", "--", "reports/all.html"
-    )
+    output = snakemake(checkout, "-n", "--configfile", more, "--cores", "2", "--", "reports/all.html")
     assert "rule report" in output
     assert "rule infer" not in output
 

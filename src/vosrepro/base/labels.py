@@ -26,9 +26,7 @@ def palette() -> bytes:
     colors = np.zeros((256, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            colors[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
-                np.uint8
-            )
+            colors[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return colors.tobytes()
 
 
@@ -43,8 +41,7 @@ def read_labels(path: Path | str) -> np.ndarray:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
                 raise DataError(
-                    f"{path} is a {image.mode} image, not a label map: "
-                    "save object ids as an 8-bit palette or grey PNG"
+                    f"{path} is a {image.mode} image, not a label map: save object ids as an 8-bit palette or grey PNG"
                 )
             return np.asarray(image, dtype=np.uint8)
     except FileNotFoundError as error:

@@ -30,13 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", type=Path, metavar="SRC", help="image that the place is in")
     add("target", type=Path, metavar="TGT", help="image of the same size to find it in")
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument(
-        "--point", type=_point, metavar="X,Y", help="a pixel of SRC, from the left top"
-    )
+    place.add_argument("--point", type=_point, metavar="X,Y", help="a pixel of SRC, from the left top")
     place.add_argument("--mask", type=Path, help="a label image of SRC: all its non-zero pixels")
-    add(
-        "--weights", type=Path, required=True, help="weights of a method with correspondences (stm)"
-    )
+    add("--weights", type=Path, required=True, help="weights of a method with correspondences (stm)")
     add("--out", type=Path, default=Path("heat.png"), help=".png or .npy (default: %(default)s)")
     add("--short-side", type=int, metavar="PX", help="resize both frames first (default: keep)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
@@ -84,24 +80,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _point_map(
-    point: tuple[int, int], size: tuple[int, ...], scale: float, found: Correspondence
-) -> torch.Tensor:
+def _point_map(point: tuple[int, int], size: tuple[int, ...], scale: float, found: Correspondence) -> torch.Tensor:
     import torch
 
     x, y = point
     if not (0 <= x < size[1] and 0 <= y < size[0]):
-        raise ConfigError(
-            f"--point {x},{y} lies outside of the image of {size[1]}x{size[0]} pixels"
-        )
+        raise ConfigError(f"--point {x},{y} lies outside of the image of {size[1]}x{size[0]} pixels")
     place = torch.zeros(found.grid)
     place[found.cell(int(x * scale), int(y * scale))] = 1
     return place
 
 
-def _mask_map(
-    path: Path, size: tuple[int, ...], shown: tuple[int, int], found: Correspondence
-) -> torch.Tensor:
+def _mask_map(path: Path, size: tuple[int, ...], shown: tuple[int, int], found: Correspondence) -> torch.Tensor:
     """Share of each source cell that the mask covers."""
     import torch
     from torch.nn import functional as F

@@ -52,22 +52,14 @@ def run(args: argparse.Namespace) -> int:
     """Print the table; 1 if there is a hole."""
     lines = coverage()
     holes = sum(line.hole for line in lines)
-    shown = [
-        line for line in lines
-        if args.method in (None, line.name[0]) and (line.hole or not args.holes)
-    ]  # fmt: skip
+    shown = [line for line in lines if args.method in (None, line.name[0]) and (line.hole or not args.holes)]
     width = max((len("/".join(line.name)) for line in shown), default=10)
-    print(
-        f"{'system / benchmark':<{width}}  {'in mini':<14}  {'in paper':<11}  importable; published numbers"
-    )
+    print(f"{'system / benchmark':<{width}}  {'in mini':<14}  {'in paper':<11}  importable; published numbers")
     for line in shown:
-        print(f"{'/'.join(line.name):<{width}}  {line.mini:<14}  {line.paper:<11}  "
-              f"{line.importable}; {line.numbers}")  # fmt: skip
+        print(f"{'/'.join(line.name):<{width}}  {line.mini:<14}  {line.paper:<11}  {line.importable}; {line.numbers}")
     with_numbers = [line for line in lines if line.published]
     count = sum(line.published for line in lines)
-    print(
-        f"{len(lines)} lines, {len(with_numbers)} of them with {count} published numbers; {holes} holes"
-    )
+    print(f"{len(lines)} lines, {len(with_numbers)} of them with {count} published numbers; {holes} holes")
     return 1 if holes else 0
 
 
@@ -77,11 +69,7 @@ def coverage() -> list[Line]:
     released = load_released()
     paper = _entries("paper")
     imported = _entries("released")
-    minis = {
-        name: entry
-        for path in sorted(_STUDIES.glob("mini*.yaml"))
-        for name, entry in _entries(path.stem).items()
-    }
+    minis = {name: entry for path in sorted(_STUDIES.glob("mini*.yaml")) for name, entry in _entries(path.stem).items()}
     groups: dict[Name, list[Published]] = {}
     for key, number in published.items():
         groups.setdefault(key[:4], []).append(number)
@@ -122,9 +110,7 @@ def _in_mini(name: Name, minis: Mapping[Name, Entry]) -> str:
 
 
 def _numbers(numbers: list[Published]) -> str:
-    shown = sorted(
-        (n for n in numbers if n.evidence != "recalled"), key=lambda n: METRICS.index(n.key.metric)
-    )
+    shown = sorted((n for n in numbers if n.evidence != "recalled"), key=lambda n: METRICS.index(n.key.metric))
     texts = [f"{n.key.metric} {n.value:.{n.decimals}f}" for n in shown]
     evidence = ", ".join(dict.fromkeys(n.evidence for n in shown))
     recalled = len(numbers) - len(shown)

@@ -25,39 +25,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     generate = actions.add_parser("generate", help="make the mini data (16 MB, about 15 s)")
     generate.add_argument("--root", default="data/mini", help="default: %(default)s")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    generate.add_argument(
-        "--force", action="store_true", help="make it anew even if it is complete"
-    )
+    generate.add_argument("--force", action="store_true", help="make it anew even if it is complete")
 
     ready = actions.add_parser(
-        "prepare", help="put a real data set in place: from archives, or a folder that you have",
+        "prepare",
+        help="put a real data set in place: from archives, or a folder that you have",
         description="Archives are extracted safely into the official layout; a folder is linked. Without "
         "PATH, archives in ROOT/downloads are taken. Then everything is verified and described.",
-    )  # fmt: skip
-    ready.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
-    ready.add_argument(
-        "paths", metavar="PATH", nargs="*", type=Path, help="archives, or one folder"
     )
+    ready.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
+    ready.add_argument("paths", metavar="PATH", nargs="*", type=Path, help="archives, or one folder")
     ready.add_argument("--root", default="real", help="data root (default: %(default)s)")
     ready.add_argument("--copy", action="store_true", help="copy a folder instead of linking it")
     ready.add_argument(
         "--download", action="store_true", help="fetch archives that need no login; goes on where it stopped"
-    )  # fmt: skip
-    ready.add_argument("--jjval", type=Path, metavar="FILE",
-                       help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)")  # fmt: skip
-    ready.add_argument("--out", type=Path, metavar="JSON",
-                       help="the manifest; its listing goes beside it (default: ROOT/manifests/NAME.json)")  # fmt: skip
+    )
+    ready.add_argument(
+        "--jjval", type=Path, metavar="FILE", help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)"
+    )
+    ready.add_argument(
+        "--out",
+        type=Path,
+        metavar="JSON",
+        help="the manifest; its listing goes beside it (default: ROOT/manifests/NAME.json)",
+    )
 
     convert = actions.add_parser(
-        "convert", help="make the smaller copies that training reads",
+        "convert",
+        help="make the smaller copies that training reads",
         description="youtube-480p: YouTube/train to YouTube/train_480p. static-384: BIG and HRSOD to BIG_small "
         "and HRSOD_small. static-pairs: SOURCE with images and masks in folders of their own (DUTS, ECSSD, HRSOD) "
         "to a flat TARGET. Finished files are kept, so that a run goes on where it stopped.",
-    )  # fmt: skip
-    convert.add_argument("kind", choices=("youtube-480p", "static-384", "static-pairs"))
-    convert.add_argument(
-        "source", type=Path, nargs="?", help="default: the usual folders below ROOT"
     )
+    convert.add_argument("kind", choices=("youtube-480p", "static-384", "static-pairs"))
+    convert.add_argument("source", type=Path, nargs="?", help="default: the usual folders below ROOT")
     convert.add_argument("target", type=Path, nargs="?")
     convert.add_argument("--root", default="real", help="data root (default: %(default)s)")
     convert.add_argument("--out", type=Path, metavar="JSON", help="record what was made")
@@ -67,14 +68,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = verify.add_mutually_exclusive_group()
     where.add_argument("--study", help="check what a study (params/studies/<study>.yaml) reads")
     where.add_argument("--root", default="real", help="check a data root (default: %(default)s)")
-    verify.add_argument("names", nargs="*", metavar="NAME",
-                        help="sets (davis2017) or parts (davis17-val); default: all that is needed or there")  # fmt: skip
     verify.add_argument(
-        "--set", action="append", default=[], metavar="NAME=FOLDER", dest="sets",
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="sets (davis2017) or parts (davis17-val); default: all that is needed or there",
+    )
+    verify.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        dest="sets",
         help="with --root: the folder of a set that lies elsewhere, e.g. davis2016=/data/DAVIS",
-    )  # fmt: skip
-    verify.add_argument("--against", type=Path, metavar="CSV",
-                        help="say which folders differ from a listing that `data prepare` wrote")  # fmt: skip
+    )
+    verify.add_argument(
+        "--against", type=Path, metavar="CSV", help="say which folders differ from a listing that `data prepare` wrote"
+    )
     verify.add_argument("--full", action="store_true", help="read every file of large sets too")
 
     manifest = actions.add_parser("manifest", help="make or check a study's data and describe it")
@@ -89,9 +99,12 @@ def run(args: argparse.Namespace) -> int:
         0; faults are raised as `VosreproError`.
     """
     actions = {
-        "generate": _generate, "verify": _verify, "manifest": _manifest,
-        "prepare": _prepare, "convert": _convert,
-    }  # fmt: skip
+        "generate": _generate,
+        "verify": _verify,
+        "manifest": _manifest,
+        "prepare": _prepare,
+        "convert": _convert,
+    }
     actions[args.action](args)
     return 0
 
@@ -102,8 +115,14 @@ def _prepare(args: argparse.Namespace) -> None:
 
     data = DataParams(root=args.root)
     manifest = prepare_set(
-        args.name, data, args.paths, copy=args.copy, fetch=args.download, jjval=args.jjval, out=args.out,
-    )  # fmt: skip
+        args.name,
+        data,
+        args.paths,
+        copy=args.copy,
+        fetch=args.download,
+        jjval=args.jjval,
+        out=args.out,
+    )
     _show(manifest)
     print(f"described in {args.out or manifest_file(args.name, data)}")
 
@@ -116,9 +135,7 @@ def _convert(args: argparse.Namespace) -> None:
     if (args.source is None) != (args.target is None):
         raise ConfigError("give both SOURCE and TARGET, or none of them")
     pairs = (
-        [(args.source, args.target)]
-        if args.source
-        else conversions.usual_places(args.kind, DataParams(root=args.root))
+        [(args.source, args.target)] if args.source else conversions.usual_places(args.kind, DataParams(root=args.root))
     )
     made = {}
     for source, target in pairs:

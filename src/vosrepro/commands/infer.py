@@ -12,9 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of torch (default: its own choice)"
-    )
+    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
 
 
 def infer(args: argparse.Namespace) -> int:

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Devices, processes, threads, and the command."""
     parser.add_argument("--gpus", type=int, default=1, help="devices to lease at most (default: 1)")
     parser.add_argument("--processes", type=int, help="ranks (default: one per device)")
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of the whole job (default: all cores)"
-    )
+    parser.add_argument("--threads", type=int, help="CPU threads of the whole job (default: all cores)")
     parser.add_argument(
         "--lease-timeout-s",
         type=float,
@@ -27,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long to wait for devices (default: a day)",
     )
-    parser.add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="a vosrepro command"
-    )
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="a vosrepro command")
 
 
 def run(args: argparse.Namespace) -> int:

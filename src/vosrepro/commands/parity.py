@@ -36,9 +36,7 @@ def run(args: argparse.Namespace) -> int:
     torch.set_num_threads(args.threads)
     rows = parity(arrays)
     if not rows:
-        raise DataError(
-            f"{args.fixture} holds no array that {args.method} knows: is it its fixture?"
-        )
+        raise DataError(f"{args.fixture} holds no array that {args.method} knows: is it its fixture?")
     if args.json:
         facts = [{**vars(row), "passed": row.passed} for row in rows]
         print(json.dumps({"method": args.method, "rows": facts}, indent=1))
@@ -72,9 +70,7 @@ def table(rows: Sequence[ParityRow]) -> str:
     lines = [f"{'array':<{width}}  {'error':>9}  {'tolerance':>9}  verdict  unit"]
     for row in rows:
         verdict = "ok" if row.passed else "FAILED"
-        lines.append(
-            f"{row.array:<{width}}  {row.error:>9.2e}  {row.tolerance:>9.1e}  {verdict:<7}  {row.unit}"
-        )
+        lines.append(f"{row.array:<{width}}  {row.error:>9.2e}  {row.tolerance:>9.1e}  {verdict:<7}  {row.unit}")
     failed = sum(not row.passed for row in rows)
     lines.append(f"{len(rows) - failed} of {len(rows)} arrays agree")
     return "\n".join(lines)

@@ -36,16 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("study", help="params/studies/<study>.yaml")
     for part in _PARTS:
-        add(f"--{part}", action="append", metavar="NAME",
-            help=f"only this {part} (may be given several times)")  # fmt: skip
+        add(f"--{part}", action="append", metavar="NAME", help=f"only this {part} (may be given several times)")
     add("--throughput", default=RATES, metavar="CSV", help="measured rates (default: %(default)s)")
     add("--work", default=WORK, metavar="CSV", help="counted operations (default: %(default)s)")
     add("--machine", metavar="TEXT", help="first rates of machines whose name contains this")
-    add("--sustained", type=float, metavar="TFLOPS",
-        help="TFLOP/s that one device is taken to sustain: estimates where --machine has no rate")  # fmt: skip
+    add(
+        "--sustained",
+        type=float,
+        metavar="TFLOPS",
+        help="TFLOP/s that one device is taken to sustain: estimates where --machine has no rate",
+    )
     add("--gpus", type=int, metavar="N", help="devices at hand (default: those of one training)")
-    add("--frames", action="append", default=[], metavar="NAME=FRAMES[/VIDEOS/OBJECTS]",
-        help="size of a benchmark, or of 'selection', whose data are not here")  # fmt: skip
+    add(
+        "--frames",
+        action="append",
+        default=[],
+        metavar="NAME=FRAMES[/VIDEOS/OBJECTS]",
+        help="size of a benchmark, or of 'selection', whose data are not here",
+    )
     add("--json", action="store_true", help="print one JSON object")
 
 
@@ -114,7 +122,7 @@ def _counted(plan: Plan, name: str) -> dict[str, Extent]:
     try:
         if name == SELECTION:
             wanted = set(study.selection.sequences)
-            videos = [v for v in training_videos(study.selection.set, study.data) if v.name in wanted]  # fmt: skip
+            videos = [v for v in training_videos(study.selection.set, study.data) if v.name in wanted]
             if len(videos) < len(wanted):
                 return {}
         else:

@@ -9,9 +9,7 @@ import logging
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and where the pages go."""
     parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
-    parser.add_argument(
-        "--out", default="reports", help="folder of the pages (default: %(default)s)"
-    )
+    parser.add_argument("--out", default="reports", help="folder of the pages (default: %(default)s)")
     parser.add_argument(
         "--partial",
         action="store_true",

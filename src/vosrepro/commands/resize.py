@@ -26,9 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the copies and say where they are."""
     data, benchmark = load_study(args.study).data, load_benchmark(args.benchmark)
     if benchmark.fit_px is None:
-        raise ConfigError(
-            f"benchmark '{args.benchmark}' is segmented at its own size: it has no fit_px"
-        )
+        raise ConfigError(f"benchmark '{args.benchmark}' is segmented at its own size: it has no fit_px")
     folder = resized_folder(benchmark, data)
     videos = original_videos(benchmark, data)
     write_resized(videos, folder, inside=benchmark.fit_px, find=person_finder)

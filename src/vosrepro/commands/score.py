@@ -44,27 +44,58 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vosrepro score`."""
     add = parser.add_argument
-    add("results", metavar="RESULTS", type=Path,
-        help="folder or zip of masks; masks.zip/inner for a folder inside a zip")  # fmt: skip
+    add(
+        "results",
+        metavar="RESULTS",
+        type=Path,
+        help="folder or zip of masks; masks.zip/inner for a folder inside a zip",
+    )
     add("--truth", metavar="DIR", type=Path, required=True, help="the annotations")
     add("--protocol", metavar="ID", required=True, help=f"one of {', '.join(PROTOCOLS)}")
-    add("--sequences", metavar="FILE", type=Path,
-        help="score only these, one name per line (default: the data set's list, else all)")  # fmt: skip
-    add("--split", default="val",
-        help="which ImageSets list of a DAVIS root, and part of file names (default: %(default)s)")  # fmt: skip
+    add(
+        "--sequences",
+        metavar="FILE",
+        type=Path,
+        help="score only these, one name per line (default: the data set's list, else all)",
+    )
+    add(
+        "--split",
+        default="val",
+        help="which ImageSets list of a DAVIS root, and part of file names (default: %(default)s)",
+    )
     add("--meta", metavar="FILE", type=Path, help="meta.json of a YouTube-VOS split")
-    add("--seen", metavar="FILE", type=Path,
-        help="training meta.json, or a list of its categories: split scores into seen and unseen")  # fmt: skip
-    add("--processes", metavar="N", type=int, default=0,
-        help="worker processes; 0 is one per core, if there is work for them (default: %(default)s)")  # fmt: skip
-    add("--cache", metavar="DIR", type=Path,
-        help="keep decoded annotations here, keyed by content, for scoring the same truth often")  # fmt: skip
-    add("--out", metavar="DIR", type=Path,
+    add(
+        "--seen",
+        metavar="FILE",
+        type=Path,
+        help="training meta.json, or a list of its categories: split scores into seen and unseen",
+    )
+    add(
+        "--processes",
+        metavar="N",
+        type=int,
+        default=0,
+        help="worker processes; 0 is one per core, if there is work for them (default: %(default)s)",
+    )
+    add(
+        "--cache",
+        metavar="DIR",
+        type=Path,
+        help="keep decoded annotations here, keyed by content, for scoring the same truth often",
+    )
+    add(
+        "--out",
+        metavar="DIR",
+        type=Path,
         help="write counts.parquet, scores.csv, score.json, and the official global_results-<split>.csv "
-        "and per-sequence_results-<split>.csv")  # fmt: skip
-    add("--explain", nargs=3, metavar=("SEQ", "FRAME", "OBJ"),
-        help="show the counts of one object in one frame and write a picture of its boundaries "
-        "(into --out, else here)")  # fmt: skip
+        "and per-sequence_results-<split>.csv",
+    )
+    add(
+        "--explain",
+        nargs=3,
+        metavar=("SEQ", "FRAME", "OBJ"),
+        help="show the counts of one object in one frame and write a picture of its boundaries (into --out, else here)",
+    )
     add("--json", action="store_true", help="print score.json instead of tables")
 
 
@@ -76,9 +107,7 @@ def run(args: argparse.Namespace) -> int:
     protocol = find_protocol(args.protocol)
     if args.processes < 0:
         raise ConfigError(f"--processes {args.processes} is negative: give 0 or more")
-    layout = find_layout(
-        args.truth, protocol, split=args.split, sequences=args.sequences, meta=args.meta
-    )
+    layout = find_layout(args.truth, protocol, split=args.split, sequences=args.sequences, meta=args.meta)
     if args.explain:
         return _explain(args, layout)
     if "numpy" not in sys.modules:  # no linear algebra here: its threads would only cost start-up
@@ -98,9 +127,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         extra = {"results": str(args.results), "truth": str(args.truth), "split": args.split}
         score.write(args.out, extra=extra, split=args.split)
-    print(
-        json.dumps(score.summary(), indent=2, sort_keys=True) if args.json else page(score, layout)
-    )
+    print(json.dumps(score.summary(), indent=2, sort_keys=True) if args.json else page(score, layout))
     for warning in score.warnings:
         print(f"vosrepro: warning: {warning}", file=sys.stderr)
     if args.out is not None and not args.json:
@@ -143,9 +170,7 @@ def _explain(args: argparse.Namespace, layout: Layout) -> int:
     sequence, frame, number = args.explain
     if not number.isdecimal():
         raise ConfigError(f"--explain: '{number}' is not an object id: give SEQ FRAME OBJ")
-    found = explain(
-        args.results, layout.folder, args.protocol, sequence, frame, int(number), meta=layout.meta
-    )
+    found = explain(args.results, layout.folder, args.protocol, sequence, frame, int(number), meta=layout.meta)
     path = (args.out or Path()) / f"explain-{sequence}-{frame}-{number}.png"
     write_picture(path, found.picture)
     if args.json:

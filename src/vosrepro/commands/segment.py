@@ -8,9 +8,10 @@ grey PNG of the frame's size: 0 is background, each object has a value of its ow
 object is white. A single MASK belongs to the first frame; of several each says its frame, FRAME=MASK (a
 number from 0, or the frame's name), or is called like it. An object begins where its mask is given.
 
-Masks go to --out as palette PNGs of the clip's size, one for each frame from the first mask on. The same
-call again does nothing if the clip is finished; if it was interrupted, it goes on from the state that is saved
-every minute on a CPU, with exactly the masks of an uninterrupted call (on a GPU it starts anew). --overlay draws the finished masks over the clip (.mp4 or .webm).
+Masks go to --out as palette PNGs of the clip's size, one for each frame from the first mask on. The same call
+again does nothing if the clip is finished; if it was interrupted, it goes on from the state that is saved
+every minute on a CPU, with exactly the masks of an uninterrupted call (on a GPU it starts anew). --overlay
+draws the finished masks over the clip (.mp4 or .webm).
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("video", metavar="VIDEO", type=Path)
     add("masks", metavar="MASK", nargs="+")
     add("--method", required=True, help="stm, frtm, ... or a floor: copy, flow")
-    add("--weights", type=Path, metavar="FILE",
-        help="a safetensors file: weights/METHOD/RECIPE.safetensors or results/.../selected.safetensors")  # fmt: skip
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="a safetensors file: weights/METHOD/RECIPE.safetensors or results/.../selected.safetensors",
+    )
     add(
         "--out",
         type=Path,
@@ -41,12 +46,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--overlay", type=Path, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
     add("--variant", help="inference settings by name (default: the method's)")
-    add("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
-        help="change one inference setting, e.g. top_k=20")  # fmt: skip
-    add("--short-side", type=int, metavar="PX",
-        help="run at this size; masks keep the clip's (default: 480 where the clip is larger; 0: the clip's)")  # fmt: skip
-    add("--memory", type=int, metavar="N", default=40,
-        help="frames that a method with a growing memory keeps (default: %(default)s; 0: all)")  # fmt: skip
+    add(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one inference setting, e.g. top_k=20",
+    )
+    add(
+        "--short-side",
+        type=int,
+        metavar="PX",
+        help="run at this size; masks keep the clip's (default: 480 where the clip is larger; 0: the clip's)",
+    )
+    add(
+        "--memory",
+        type=int,
+        metavar="N",
+        default=40,
+        help="frames that a method with a growing memory keeps (default: %(default)s; 0: all)",
+    )
     add(
         "--fps",
         type=Fraction,
@@ -81,8 +101,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"{job.out}: finished before ({record['frames']} masks)")
     else:
         rate, peak = record["timing"]["fps_amortised"], record["memory"]["peak_rss_mb"]
-        print(f"{job.out}: {record['frames']} masks of {len(record['objects'])} objects, "
-              f"{rate:.2f} frames/s, peak memory {peak:.0f} MB")  # fmt: skip
+        print(
+            f"{job.out}: {record['frames']} masks of {len(record['objects'])} objects, "
+            f"{rate:.2f} frames/s, peak memory {peak:.0f} MB"
+        )
     if args.overlay:
         with _bar(len(names), "overlay") as bar:
             overlay_clip(job, args.overlay, progress=bar.update)
@@ -97,15 +119,23 @@ def _job(args: argparse.Namespace) -> Any:
     from vosrepro.weights.files import pick_device
 
     setup = find_setup(
-        args.method, args.weights, variant=args.variant, size=args.size, recipe=args.recipe,
+        args.method,
+        args.weights,
+        variant=args.variant,
+        size=args.size,
+        recipe=args.recipe,
         changes=dict(map(_assignment, args.changes)),
-    )  # fmt: skip
+    )
     images = open_images(args.video, rate=args.fps)
     clip = OwnClip(images, assign_masks(args.masks, images.frame_names))
     return Job(
-        clip, setup, args.out or Path(f"{images.name}-masks"), pick_device(args.device),
-        _short_side(args.short_side, setup.input_short_side_px, clip), args.memory or None,
-    )  # fmt: skip
+        clip,
+        setup,
+        args.out or Path(f"{images.name}-masks"),
+        pick_device(args.device),
+        _short_side(args.short_side, setup.input_short_side_px, clip),
+        args.memory or None,
+    )
 
 
 def _short_side(asked: int | None, usual: int | None, clip: Any) -> int | None:

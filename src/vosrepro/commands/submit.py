@@ -35,10 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("action", choices=("check", "zip"))
     add("masks", metavar="MASKS", type=Path, help="folder of masks by sequence; check: or a zip")
     add("target", metavar="ZIP", type=Path, nargs="?", help="zip to write (action zip)")
-    add("--for", dest="benchmark", metavar="BENCHMARK", required=True,
-        help="davis17-testdev, davis17-challenge, or ytvos18-val, ytvos19-val (any ytvos...)")  # fmt: skip
-    add("--data", metavar="DIR", type=Path, required=True,
-        help="the data set: DAVIS root of that split, or YouTube-VOS's valid folder")  # fmt: skip
+    add(
+        "--for",
+        dest="benchmark",
+        metavar="BENCHMARK",
+        required=True,
+        help="davis17-testdev, davis17-challenge, or ytvos18-val, ytvos19-val (any ytvos...)",
+    )
+    add(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        required=True,
+        help="the data set: DAVIS root of that split, or YouTube-VOS's valid folder",
+    )
     add("--json", action="store_true", help="print findings or manifest as JSON")
 
 
@@ -73,6 +83,4 @@ def _expected(benchmark: str, data: Path) -> tuple[Server, dict[str, Expected]]:
     splits = {"davis17-testdev": "test-dev", "davis17-challenge": "test-challenge"}
     if benchmark in splits:
         return "davis", expect_davis(data, split=splits[benchmark])
-    raise ConfigError(
-        f"--for {benchmark}: no server takes it; give {', '.join(splits)}, ytvos18-val or ytvos19-val"
-    )
+    raise ConfigError(f"--for {benchmark}: no server takes it; give {', '.join(splits)}, ytvos18-val or ytvos19-val")

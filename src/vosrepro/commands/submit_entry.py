@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
     write_json(entry.submission.with_suffix(".json"), {**record, "provenance": provenance()})
     for warning in warnings:
         print(warning)
-    print(f"{entry.submission}: {report.sequences} sequences, {report.files} masks, "
-          f"{'ready to upload' if report.passed else 'NOT ready'}")  # fmt: skip
+    print(
+        f"{entry.submission}: {report.sequences} sequences, {report.files} masks, "
+        f"{'ready to upload' if report.passed else 'NOT ready'}"
+    )
     return 0 if report.passed else 2
 
 

@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--poll-s", type=float, default=2.0, help="(default: %(default)s)")
     parser.add_argument("--out", help="with --complete: default results/<study>/mlflow.json")
     parser.add_argument(
-        "--answer-s", type=float, default=60.0,
+        "--answer-s",
+        type=float,
+        default=60.0,
         help="with --complete: wait so long for a follower (default: %(default)s)",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,12 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, help="the recipe that owns the stage")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--stage", required=True)
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of each process (default: its own choice)"
-    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    parser.add_argument("--threads", type=int, help="CPU threads of each process (default: its own choice)")
     parser.add_argument(
         "--micro-batch",
         type=int,

@@ -24,12 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="released checkpoints, where to get them, and which are here")
     one = actions.add_parser("import", help="convert a released checkpoint")
     one.add_argument("method", metavar="METHOD")
-    one.add_argument("file", metavar="FILE", type=Path, nargs="?",
-                     help="the released file (default: weights/METHOD/RECIPE.pth, .pt, ...)")  # fmt: skip
+    one.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        help="the released file (default: weights/METHOD/RECIPE.pth, .pt, ...)",
+    )
     one.add_argument("--recipe", help="which released system it is (default: the one that fits)")
     one.add_argument("--size", default="full", help="of the network (default: %(default)s)")
-    one.add_argument("--out", type=Path, metavar="FILE",
-                     help="safetensors file (default: weights/METHOD/RECIPE.safetensors)")  # fmt: skip
+    one.add_argument(
+        "--out", type=Path, metavar="FILE", help="safetensors file (default: weights/METHOD/RECIPE.safetensors)"
+    )
     one.add_argument("--json", action="store_true", help="print the record as JSON")
 
 
@@ -42,16 +48,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out is not None and args.out.suffix != ".safetensors":
         raise ConfigError(f"--out {args.out} must end in .safetensors")
-    record = import_weights(
-        args.method, args.file, recipe=args.recipe, size=args.size, out=args.out
-    )
+    record = import_weights(args.method, args.file, recipe=args.recipe, size=args.size, out=args.out)
     if args.json:
         print(json.dumps(record, indent=2, sort_keys=True))
         return 0
     entries, source = record["entries"], record["source"]
     print(f"{record['weights']}: {args.method}/{record['recipe']} from {source['name']}")
-    print(f"  entries: {entries['used']} used, {entries['left_out']} left out, "
-          f"{entries['from_elsewhere']} from elsewhere")  # fmt: skip
+    print(
+        f"  entries: {entries['used']} used, {entries['left_out']} left out, {entries['from_elsewhere']} from elsewhere"
+    )
     print(f"  sha256 of the released file: {source['sha256']}")
     print(f"  licence: {source['licence']}")
     for name in record["foreign_classes"]:

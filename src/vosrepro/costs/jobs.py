@@ -83,13 +83,27 @@ def job_costs(plan: Plan, known: Known) -> tuple[JobCost, ...]:
         infer = total([e.infer for e in entries])
         disk = [e.disk_bytes for e in entries if e.disk_bytes is not None]
         complete = all(e.infer.seconds is not None for e in entries)
-        jobs.append(JobCost("infer", f"{name}/infer", run.method, before, infer, complete,
-                            sum(disk) if disk else None, run=run, entries=entries))  # fmt: skip
+        jobs.append(
+            JobCost(
+                "infer",
+                f"{name}/infer",
+                run.method,
+                before,
+                infer,
+                complete,
+                sum(disk) if disk else None,
+                run=run,
+                entries=entries,
+            )
+        )
         scored = [e.score for e in entries if e.entry.benchmark_params.scoring is not None]
         time = total(scored) if scored else Time(0.0, 0, "scored by servers only")
         complete = all(score.seconds is not None for score in scored)
-        jobs.append(JobCost("score", f"{name}/score", run.method, (f"{name}/infer",), time, complete, 0,
-                            run=run, entries=entries))  # fmt: skip
+        jobs.append(
+            JobCost(
+                "score", f"{name}/score", run.method, (f"{name}/infer",), time, complete, 0, run=run, entries=entries
+            )
+        )
     return tuple(jobs)
 
 
@@ -117,19 +131,22 @@ def _training(plan: Plan, node: StageNode, known: Known) -> JobCost:
     identity = stage_identity(node.method, node.model, node.params)
     devices = min(known.gpus, plan.study.gpus_per_training)
     recorded = _recorded(node)
-    unit = unit_time(
-        known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else []
-    )
+    unit = unit_time(known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else [])
     samples = node.params.steps * node.params.batch_size
     weights = known.weight_bytes.get(node.digest)
     work, first = (known.work.get((kind, identity)) for kind in ("train", "first-visit"))
     return JobCost(
-        "train", _name(node), node.method, (_name(node.parent),) if node.parent else (),
-        times(unit, samples), unit.seconds is not None,
+        "train",
+        _name(node),
+        node.method,
+        (_name(node.parent),) if node.parent else (),
+        times(unit, samples),
+        unit.seconds is not None,
         None if weights is None else training_bytes(node.params, weights)[0],
-        node=node, gflop=work[0].gflop if work else None,
+        node=node,
+        gflop=work[0].gflop if work else None,
         first_visit_gflop=first[0].gflop if first else 0.0,
-    )  # fmt: skip
+    )
 
 
 def _selection(plan: Plan, run: Run, known: Known, before: tuple[str, ...]) -> JobCost:
@@ -143,8 +160,16 @@ def _selection(plan: Plan, run: Run, known: Known, before: tuple[str, ...]) -> J
     else:
         time = Time(0.0, 0, "only one set of weights: nothing to choose")
     node = run.stages[-1] if run.stages else None
-    return JobCost("select", f"{run.key}/select", run.method, before, time, time.seconds is not None,
-                   known.weight_bytes.get(node.digest) if node else None, run=run)  # fmt: skip
+    return JobCost(
+        "select",
+        f"{run.key}/select",
+        run.method,
+        before,
+        time,
+        time.seconds is not None,
+        known.weight_bytes.get(node.digest) if node else None,
+        run=run,
+    )
 
 
 def _entry(plan: Plan, entry: Entry, known: Known) -> EntryCost:

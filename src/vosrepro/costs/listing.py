@@ -58,13 +58,9 @@ def listing(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
     lines += ["", f"entries ({len(entries)}):", *_entries(entries, marks)]
     lines += ["", "times (a plus: more, which is not known):", *marks.lines()]
     if known.tflops is not None:
-        lines.append(
-            "  estimates take one rate for everything; frames one by one and small networks rarely sustain it"
-        )
+        lines.append("  estimates take one rate for everything; frames one by one and small networks rarely sustain it")
     if any(job.first_visit_gflop for job in jobs):
-        lines.append(
-            "  +N GFLOP/sample: where a stage's cache holds nothing of a sample yet; not in the times"
-        )
+        lines.append("  +N GFLOP/sample: where a stage's cache holds nothing of a sample yet; not in the times")
     lines += ["", "frames:", *_extents(known, entries)]
     lines += ["", *_sums(jobs), "", *_walls(jobs, known)]
     return "\n".join(line.rstrip() for line in lines)
@@ -102,9 +98,19 @@ def _stages(jobs: Sequence[JobCost], marks: _Marks) -> list[str]:
         assert node is not None
         begin = f"{node.parent.recipe}/{node.parent.stage}" if node.parent else "-"
         data = ", ".join(f"{s.set} x{s.repeat}" for s in node.params.data)
-        rows.append((job.name, str(node.params.steps), str(node.params.batch_size),
-                     _work(job), marks(job.time),
-                     _hours(job.device_hours), _size(job.disk_bytes), begin, data))  # fmt: skip
+        rows.append(
+            (
+                job.name,
+                str(node.params.steps),
+                str(node.params.batch_size),
+                _work(job),
+                marks(job.time),
+                _hours(job.device_hours),
+                _size(job.disk_bytes),
+                begin,
+                data,
+            )
+        )
     return _table(rows, left=(0, 7, 8))
 
 
@@ -146,15 +152,21 @@ def _least(job: JobCost, marks: _Marks) -> str:
 
 
 def _entries(entries: Sequence[EntryCost], marks: _Marks) -> list[str]:
-    rows: list[Sequence[str]] = [
-        ("entry", "frames", "a frame", "infer", "score", "masks", "scored by")
-    ]
+    rows: list[Sequence[str]] = [("entry", "frames", "a frame", "infer", "score", "masks", "scored by")]
     for cost in entries:
         frames = cost.extent.frames if cost.extent else None
         scoring = cost.entry.benchmark_params.scoring
-        rows.append((cost.entry.key, "-" if frames is None else str(frames), marks(cost.frame),
-                     marks(cost.infer), marks(cost.score) if scoring else "-", _size(cost.disk_bytes),
-                     scoring or "server only"))  # fmt: skip
+        rows.append(
+            (
+                cost.entry.key,
+                "-" if frames is None else str(frames),
+                marks(cost.frame),
+                marks(cost.infer),
+                marks(cost.score) if scoring else "-",
+                _size(cost.disk_bytes),
+                scoring or "server only",
+            )
+        )
     return _table(rows, left=(0, 6))
 
 
@@ -167,8 +179,10 @@ def _extents(known: Known, entries: Sequence[EntryCost]) -> list[str]:
         if extent is None or extent.frames is None:
             lacking.append(name)
         else:
-            lines.append(f"  {name}: {extent.frames} frames of {extent.videos} videos, {extent.objects} objects "
-                         f"({extent.source})")  # fmt: skip
+            lines.append(
+                f"  {name}: {extent.frames} frames of {extent.videos} videos, {extent.objects} objects "
+                f"({extent.source})"
+            )
     if lacking:
         lines.append(f"  not known without the data, or --frames: frames of {', '.join(lacking)}")
     return lines
@@ -181,8 +195,7 @@ def _sums(jobs: Sequence[JobCost]) -> list[str]:
         mine = [job for job in jobs if name in (job.method, "all")]
         cells = [_hours_of([job for job in mine if job.kind == kind]) for kind in _KINDS]
         total = add_up(mine)
-        rows.append((name, *cells, _hours_of(mine), _size(total.disk_bytes), str(total.jobs),
-                     str(total.unknown)))  # fmt: skip
+        rows.append((name, *cells, _hours_of(mine), _size(total.disk_bytes), str(total.jobs), str(total.unknown)))
     return _table(rows, left=(0,), indent="")
 
 
@@ -199,33 +212,28 @@ def _hours_of(jobs: Sequence[JobCost]) -> str:
 def _walls(jobs: Sequence[JobCost], known: Known) -> list[str]:
     total = add_up(jobs)
     devices = f"{known.gpus} device{'s' if known.gpus > 1 else ''}"
-    lines = [f"disk: {total.disk_bytes / 1e9:.1f} GB of checkpoints, resume states and masks (about "
-             f"{MASK_BYTES} bytes a mask of 480 x 854); data and caches not counted",
-             "hours of scoring are those of one core, which no device waits for"]  # fmt: skip
+    lines = [
+        f"disk: {total.disk_bytes / 1e9:.1f} GB of checkpoints, resume states and masks (about "
+        f"{MASK_BYTES} bytes a mask of 480 x 854); data and caches not counted",
+        "hours of scoring are those of one core, which no device waits for",
+    ]
     if total.seconds == 0:
-        return [*lines, "time: nothing of it is measured; --sustained TFLOPS estimates it from counted work"]  # fmt: skip
+        return [*lines, "time: nothing of it is measured; --sustained TFLOPS estimates it from counted work"]
     plan = planned(jobs, known.gpus)
     lines.append(f"longest chain: {_duration(plan.chain_seconds)}: {' > '.join(plan.chain)}")
-    lines.append(f"wall time on {devices}: {_duration(plan.wall_seconds)}, jobs with the longest chain first")  # fmt: skip
+    lines.append(f"wall time on {devices}: {_duration(plan.wall_seconds)}, jobs with the longest chain first")
     if total.unknown:
-        lines.append(f"of {total.unknown} of {total.jobs} jobs something is not known; it counts as nothing above")  # fmt: skip
+        lines.append(f"of {total.unknown} of {total.jobs} jobs something is not known; it counts as nothing above")
     return lines
 
 
-def _table(
-    rows: Sequence[Sequence[str]], *, left: tuple[int, ...], indent: str = "  "
-) -> list[str]:
+def _table(rows: Sequence[Sequence[str]], *, left: tuple[int, ...], indent: str = "  ") -> list[str]:
     """Columns as wide as their longest cell."""
     if len(rows) < 2:
         return [f"{indent}none"]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    sides: list[Callable[[str, int], str]] = [
-        str.ljust if i in left else str.rjust for i in range(len(widths))
-    ]
-    return [
-        indent + "  ".join(side(cell, w) for side, cell, w in zip(sides, row, widths, strict=True))
-        for row in rows
-    ]
+    sides: list[Callable[[str, int], str]] = [str.ljust if i in left else str.rjust for i in range(len(widths))]
+    return [indent + "  ".join(side(cell, w) for side, cell, w in zip(sides, row, widths, strict=True)) for row in rows]
 
 
 def _duration(seconds: float | None) -> str:
@@ -280,14 +288,22 @@ def as_json(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
 
 def _job(job: JobCost) -> dict[str, Any]:
     found = {
-        "kind": job.kind, "name": job.name, "method": job.method, "after": job.after,
-        **job.time._asdict(), "complete": job.complete, "device_hours": job.device_hours,
+        "kind": job.kind,
+        "name": job.name,
+        "method": job.method,
+        "after": job.after,
+        **job.time._asdict(),
+        "complete": job.complete,
+        "device_hours": job.device_hours,
         "disk_bytes": job.disk_bytes,
-    }  # fmt: skip
+    }
     if job.node is not None:
         params = job.node.params
-        found |= {"samples": params.steps * params.batch_size, "gflop_per_sample": job.gflop,
-                  "gflop_of_first_visit": job.first_visit_gflop}  # fmt: skip
+        found |= {
+            "samples": params.steps * params.batch_size,
+            "gflop_per_sample": job.gflop,
+            "gflop_of_first_visit": job.first_visit_gflop,
+        }
     if job.kind == "infer":
         found["entries"] = [
             {

@@ -22,8 +22,7 @@ from vosrepro.study.published import read_rows
 
 RATES = "params/throughput.csv"
 WORK = "params/work.csv"
-RATE_COLUMNS = ("method", "size", "kind", "name", "objects", "machine", "gpus",
-                "samples_per_second", "source")  # fmt: skip
+RATE_COLUMNS = ("method", "size", "kind", "name", "objects", "machine", "gpus", "samples_per_second", "source")
 #: Columns that tell whether a row is about the same as another.
 RATE_PLACE = RATE_COLUMNS[:7]
 WORK_COLUMNS = ("method", "size", "kind", "name", "objects", "identity", "gflop", "torch", "source")
@@ -80,9 +79,7 @@ def stage_identity(method: str, model: Mapping[str, Any], params: StageParams) -
     return value_digest(["train", method, plain_model(model), shape, loss])[:12]
 
 
-def frame_identity(
-    method: str, size: str, model: Mapping[str, Any], settings: Mapping[str, Any]
-) -> str:
+def frame_identity(method: str, size: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Digest of what determines the work of a frame, apart from its objects; `size` stands for its pixels."""
     return value_digest(["infer", method, size, plain_model(model), dict(settings)])[:12]
 
@@ -112,16 +109,10 @@ class Rates:
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def find(
-        self, methods: Mapping[str, MethodParams], size: str
-    ) -> dict[tuple[str, str], list[Rate]]:
+    def find(self, methods: Mapping[str, MethodParams], size: str) -> dict[tuple[str, str], list[Rate]]:
         """(kind, identity) -> rates in the order of the file; of scoring, (kind, protocol)."""
         found: dict[tuple[str, str], list[Rate]] = {}
-        identities = {
-            name: named_identities(params, size)
-            for name, params in methods.items()
-            if size in params.sizes
-        }
+        identities = {name: named_identities(params, size) for name, params in methods.items() if size in params.sizes}
         for row, rate in self._rows:
             if row["kind"] == "score":
                 found.setdefault(("score", row["name"]), []).append(rate)
@@ -144,8 +135,7 @@ def load_rates(path: Path | str = RATES) -> Rates:
     path, rows = Path(path), []
     for line, row in read_rows(path, RATE_COLUMNS):
         try:
-            rate = Rate(float(row["samples_per_second"]), row["machine"], int(row["gpus"]),
-                        int(row["objects"]))  # fmt: skip
+            rate = Rate(float(row["samples_per_second"]), row["machine"], int(row["gpus"]), int(row["objects"]))
             if rate.samples_per_second <= 0 or rate.gpus < 0 or rate.objects < 0:
                 raise ValueError("rates are positive")
         except ValueError as error:
@@ -168,9 +158,7 @@ def load_work(path: Path | str = WORK) -> dict[tuple[str, str], list[Work]]:
         try:
             work = Work(float(row["gflop"]), int(row["objects"]))
         except ValueError as error:
-            raise ConfigError(
-                f"{path}, line {line}: gflop and objects must be numbers ({error})"
-            ) from error
+            raise ConfigError(f"{path}, line {line}: gflop and objects must be numbers ({error})") from error
         _known_kind(row["kind"], WORK_KINDS, f"{path}, line {line}")
         found.setdefault((row["kind"], row["identity"]), []).append(work)
     return found

@@ -50,9 +50,7 @@ def _rest(tasks: Sequence[Task], table: Mapping[str, Task]) -> dict[str, float]:
     return rest
 
 
-def _chain(
-    tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float]
-) -> tuple[str, ...]:
+def _chain(tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float]) -> tuple[str, ...]:
     def heads(before: str | None) -> list[Task]:
         if before is None:
             return [task for task in tasks if not any(name in table for name in task.after)]
@@ -64,9 +62,7 @@ def _chain(
     return tuple(chain)
 
 
-def _simulate(
-    tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float], devices: int
-) -> float:
+def _simulate(tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float], devices: int) -> float:
     waiting = {task.name: {name for name in task.after if name in table} for task in tasks}
     running: list[tuple[float, str]] = []
     now, free = 0.0, devices

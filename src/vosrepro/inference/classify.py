@@ -61,9 +61,7 @@ def class_weights(entry: Entry) -> tuple[Path, int]:
     return run.selected_weights, 0
 
 
-def classify_entry(
-    plan: Plan, entry: Entry, *, weights: Path, device: torch.device, state: Path
-) -> dict[str, Any]:
+def classify_entry(plan: Plan, entry: Entry, *, weights: Path, device: torch.device, state: Path) -> dict[str, Any]:
     """Write predictions.csv of an entry and return its record.
 
     Args:
@@ -101,8 +99,7 @@ def classify_entry(
     seconds = sum(note["seconds"] for note in notes)
     return {
         "entry": entry.key,
-        "params": {k: v for k, v in entry.variant_params.items() if k == CHECKPOINT}
-        | {"crop_px": entry.crop_px},
+        "params": {k: v for k, v in entry.variant_params.items() if k == CHECKPOINT} | {"crop_px": entry.crop_px},
         "benchmark": entry.benchmark_params.model_dump(mode="json"),
         "timing": {
             "images_per_second": len(images) / seconds if seconds else None,
@@ -120,9 +117,7 @@ def classify_entry(
     }
 
 
-def _classifier(
-    entry: Entry, weights: Path, names: Sequence[str], device: torch.device
-) -> Classifier:
+def _classifier(entry: Entry, weights: Path, names: Sequence[str], device: torch.device) -> Classifier:
     run = entry.run
     build = get_method(run.method).classifier
     model = None

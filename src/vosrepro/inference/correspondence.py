@@ -54,9 +54,7 @@ def write_pairs(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.
     write_json(folder / "correspondences.json", {"benchmark": entry.benchmark, "pairs": pairs})
 
 
-def _pair(
-    found: Correspondence, source: torch.Tensor, video: Video, first: int, last: int
-) -> dict[str, Any]:
+def _pair(found: Correspondence, source: torch.Tensor, video: Video, first: int, last: int) -> dict[str, Any]:
     peaks = found.weights.amax(dim=1, keepdim=True)
     image = (found.weights / peaks.clamp_min(1e-12) * 255).round().to(torch.uint8)
     return {

@@ -55,17 +55,18 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     entries = sorted(plan.entries_of(run), key=lambda e: not e.benchmark_params.classifies)
     model = None
     if plan.video_entries_of(run):
-        model = inference_model(
-            run.method, run.model, weights=weights, seed=run.seed, device=device
-        )
+        model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
     journal = Journal(run.journal("infer"))
     code = source_digest("inference", f"methods/{run.method}")
     identity = value_digest([digest, [e.key for e in entries], code])
     journal.start(
-        key=f"{run.key}/infer/{identity[:8]}", study=run.study, parent=run.key, kind="infer",
+        key=f"{run.key}/infer/{identity[:8]}",
+        study=run.study,
+        parent=run.key,
+        kind="infer",
         params={e.key: dict(e.variant_params) for e in entries},
         tags={"weights_sha256": digest, "code": code, "data": data.get("digest")},
-    )  # fmt: skip
+    )
     with journal:
         records = {}
         for number, entry in enumerate(entries):
@@ -139,15 +140,11 @@ def _infer_entry(
 
     side = entry.input_short_side_px
     todo = [video for video in videos if not _finished(state, masks, video)]
-    log.info(
-        "%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo)
-    )
+    log.info("%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo))
     started = time.monotonic()
     if todo:
         largest = max(todo, key=lambda v: len(v.starts))
-        for _ in segment_video(
-            new_segmenter, largest, device=device, short_side_px=side, frames=_WARM_UP_FRAMES
-        ):
+        for _ in segment_video(new_segmenter, largest, device=device, short_side_px=side, frames=_WARM_UP_FRAMES):
             pass
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -244,8 +241,13 @@ def _read_times(path: Path) -> list[FrameTime]:
     with path.open(newline="", encoding="utf-8") as file:
         return [
             FrameTime(
-                row["sequence"], row["frame"], row["kind"], int(row["objects"]),
-                int(row["height"]), int(row["width"]), float(row["seconds"]),
+                row["sequence"],
+                row["frame"],
+                row["kind"],
+                int(row["objects"]),
+                int(row["height"]),
+                int(row["width"]),
+                float(row["seconds"]),
             )
             for row in csv.DictReader(file)
-        ]  # fmt: skip
+        ]

@@ -65,9 +65,7 @@ def central_crops(images: Sequence[LabeledImage], size: tuple[int, int]) -> Iter
 
 
 @torch.inference_mode()
-def best_classes(
-    classifier: Classifier, pixels: np.ndarray, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def best_classes(classifier: Classifier, pixels: np.ndarray, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The most likely classes of a batch of images, the best first.
 
     Args:

@@ -18,7 +18,7 @@ from vosrepro.base.labels import palette
 _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".mp4": ("mp4", "libx264", {"crf": "20", "preset": "veryfast"}),
     ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
-}  # fmt: skip
+}
 _OPACITY = 0.5
 
 
@@ -29,9 +29,7 @@ def check_target(path: Path) -> None:
         ConfigError: naming those that are.
     """
     if path.suffix.lower() not in _FORMATS:
-        raise ConfigError(
-            f"{path} cannot be written: an overlay is {' (H.264) or '.join(_FORMATS)} (VP9)"
-        )
+        raise ConfigError(f"{path} cannot be written: an overlay is {' (H.264) or '.join(_FORMATS)} (VP9)")
 
 
 def blend(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:

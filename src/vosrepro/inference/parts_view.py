@@ -43,9 +43,7 @@ class _Watched:
         return probabilities
 
 
-def write_tracked_parts(
-    plan: Plan, run: Run, model: nn.Module | None, *, device: torch.device
-) -> None:
+def write_tracked_parts(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.device) -> None:
     """Write parts.gif for a run of a method that tracks parts: its first variant on one benchmark video.
 
     The video is the one with most objects of the benchmark that has most.
@@ -91,9 +89,7 @@ def part_frames(
     """
     seen: list[list[PartView]] = []
     paths = {path.stem: path for path in video.frames}
-    results = segment_video(
-        lambda: _Watched(new_segmenter(), seen), video, device=device, frames=frames
-    )
+    results = segment_video(lambda: _Watched(new_segmenter(), seen), video, device=device, frames=frames)
     for number, result in enumerate(results):
         tinted = blend(read_frame(paths[result.frame]), result.labels)
         yield draw_parts(tinted, seen[number], scale=scale)
@@ -112,9 +108,14 @@ def gif_bytes(frames: Iterator[np.ndarray], *, frames_per_second: int = 8) -> by
     pictures = [Image.fromarray(f).quantize(96, dither=Image.Dither.NONE) for f in frames]
     buffer = io.BytesIO()
     pictures[0].save(
-        buffer, "GIF", save_all=True, append_images=pictures[1:], loop=0, optimize=False,
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        loop=0,
+        optimize=False,
         duration=round(1000 / frames_per_second),
-    )  # fmt: skip
+    )
     return buffer.getvalue()
 
 

@@ -50,9 +50,7 @@ class Result:
 class Objects:
     """The two-way map between a data set's ids and the labels 1..N in order of appearance."""
 
-    def __init__(
-        self, order: Sequence[int] | None = None, written: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, order: Sequence[int] | None = None, written: Sequence[int] | None = None) -> None:
         """See `segment_video`; `written` replaces the ids that labels 1, 2, ... are restored to."""
         self.ids: list[int] = []
         self._written = written
@@ -174,9 +172,7 @@ class _Ahead:
         self._side = short_side_px
         self._blocks: dict[int, list[torch.Tensor]] = {}
 
-    def shown(
-        self, frames: Iterator[tuple[int, torch.Tensor]]
-    ) -> Iterator[tuple[int, torch.Tensor]]:
+    def shown(self, frames: Iterator[tuple[int, torch.Tensor]]) -> Iterator[tuple[int, torch.Tensor]]:
         """The same frames, but read a block ahead if the method wants a preview."""
         if self._show is None:
             yield from frames
@@ -215,7 +211,7 @@ def _given(
 
 
 def upload(image: torch.Tensor, device: torch.device, short_side_px: int | None) -> torch.Tensor:
-    """A frame as a method sees it: uint8 (H, W, 3) on the host -> float32 (3, h, w) in [0, 1] at the evaluation size."""
+    """A frame as a method sees it: uint8 (H, W, 3), host -> float32 (3, h, w) in [0, 1] at the evaluation size."""
     frame = image.to(device, non_blocking=True).permute(2, 0, 1).float().div_(255)
     height, width = image.shape[:2]
     if short_side_px is None:
@@ -248,9 +244,7 @@ def _advance(
     return labels if mask is None else torch.where(mask > 0, mask, labels)
 
 
-def _unsegmented(
-    image: torch.Tensor, given: np.ndarray | None, device: torch.device
-) -> torch.Tensor:
+def _unsegmented(image: torch.Tensor, given: np.ndarray | None, device: torch.device) -> torch.Tensor:
     labels = np.zeros(image.shape[:2], np.uint8) if given is None else given
     return torch.from_numpy(labels).to(device)
 

@@ -45,9 +45,13 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     selection = plan.study.selection
     identity = value_digest([selection.model_dump(mode="json"), [str(p) for _, p in candidates]])
     journal.start(
-        key=f"{run.key}/select/{identity[:8]}", study=run.study, parent=run.key, kind="select",
-        params=selection.model_dump(mode="json"), tags={},
-    )  # fmt: skip
+        key=f"{run.key}/select/{identity[:8]}",
+        study=run.study,
+        parent=run.key,
+        kind="select",
+        params=selection.model_dump(mode="json"),
+        tags={},
+    )
     with journal:
         videos = held_out(plan) if len(candidates) > 1 else []
         rows = []
@@ -78,9 +82,7 @@ def held_out(plan: Plan) -> list[Video]:
     return [videos[name] for name in selection.sequences]
 
 
-def _evaluate(
-    plan: Plan, run: Run, weights: Path, videos: list[Video], device: torch.device
-) -> dict[str, float]:
+def _evaluate(plan: Plan, run: Run, weights: Path, videos: list[Video], device: torch.device) -> dict[str, float]:
     variant = run.default_variant_params
     card = get_method(run.method)
     model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
@@ -116,9 +118,7 @@ def _source_weights(run: Run, device: torch.device) -> Path:
     return path
 
 
-def _write(
-    plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, seconds: float
-) -> None:
+def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, seconds: float) -> None:
     selection = plan.study.selection
     columns = ("step", *_METRICS)
     lines = [",".join((*columns, "selected", "last"))]
@@ -128,9 +128,7 @@ def _write(
     write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
     with atomic(run.folder / "selected.safetensors") as temporary:
         shutil.copyfile(weights, temporary)
-    rule = (
-        f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
-    )
+    rule = f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
     write_json(
         run.folder / "selected.json",
         {

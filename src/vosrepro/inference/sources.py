@@ -73,9 +73,7 @@ class VideoFiles:
         return self._video.annotations[frame]
 
 
-def read_ahead(
-    source: Source, indices: range, device: torch.device
-) -> Iterator[tuple[int, torch.Tensor]]:
+def read_ahead(source: Source, indices: range, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
     """Frames as uint8 tensors (H, W, 3) on the host, with their indices.
 
     For CUDA a thread decodes up to 16 frames ahead into page-locked memory, from where copies overlap with

@@ -67,11 +67,7 @@ def encode(
     if channels != _CHANNELS[color]:
         raise ValueError(f"color type {color} has {_CHANNELS[color]} channels, not {channels}")
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
-    rows = b"".join(
-        _filtered(part, depth, filters)
-        for y, x, dy, dx in passes
-        if (part := samples[y::dy, x::dx]).size
-    )
+    rows = b"".join(_filtered(part, depth, filters) for y, x, dy, dx in passes if (part := samples[y::dy, x::dx]).size)
     stream = zlib.compress(rows, level)
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, int(interlaced))
     palette = chunk(b"PLTE", bytes(range(256)) * 3) if color == 3 else b""

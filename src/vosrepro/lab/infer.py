@@ -41,18 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--threads", type=int, help="CPU threads of torch (default: its own choice)")
     add("--variant", help="inference settings by name, from params/methods/<method>.yaml")
-    add(
-        "--set", action="append", default=[], metavar="KEY=JSON", help="change an inference setting"
-    )
+    add("--set", action="append", default=[], metavar="KEY=JSON", help="change an inference setting")
     add("--network", default="full", help="size of the network in params/ (default: %(default)s)")
     add("--model", action="append", default=[], metavar="KEY=JSON", help="change the network")
     add("--recipe", help="the recipe of that size whose network it is (default: the size's)")
-    add("--write", nargs="?", const="params/throughput.csv", metavar="CSV",
-        help="put rows into params/throughput.csv; wants --recipe and --variant")  # fmt: skip
+    add(
+        "--write",
+        nargs="?",
+        const="params/throughput.csv",
+        metavar="CSV",
+        help="put rows into params/throughput.csv; wants --recipe and --variant",
+    )
     add("--note", default="", help="circumstances, for the rows' source")
     add("--no-preview", action="store_true", help="hide the frames ahead from the method")
-    add("--plain", action="store_true",
-        help="also run the method's plain form, without shortcuts, if it has one")  # fmt: skip
+    add("--plain", action="store_true", help="also run the method's plain form, without shortcuts, if it has one")
     add("--warmup", type=int, default=None, help="frames before measuring (default: 10 on CUDA, 2)")
     add("--rounds", type=int, default=1, help="videos to measure (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON object")
@@ -63,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from vosrepro.weights.files import pick_device
 
     if args.write and not (args.recipe and args.variant):
-        raise ConfigError(
-            "--write needs --recipe and --variant: rows of the file are named by them"
-        )
+        raise ConfigError("--write needs --recipe and --variant: rows of the file are named by them")
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
@@ -143,9 +143,7 @@ def measure(
         for i, seconds in enumerate(clock.seconds()):
             kind = "init" if i == 0 else "step"
             name = f"{i:05d}"
-            times.append(
-                FrameTime(f"round-{number}", name, kind, args.objects, height, width, seconds)
-            )
+            times.append(FrameTime(f"round-{number}", name, kind, args.objects, height, width, seconds))
     wall = time.perf_counter() - begin
     foreground = float((labels > 0).float().mean()) if labels.numel() else 0.0
     return {
@@ -231,18 +229,20 @@ def _write(args: argparse.Namespace, facts: dict[str, Any], figures: dict[str, A
     threads = "" if gpus else f", {facts['threads']} threads"
     source = f"vosrepro bench infer, {args.frames} frames of {facts['size']}, {facts['precision']}{threads}"
     base = {
-        "method": args.method, "size": args.network, "name": f"{args.recipe}/{args.variant}",
-        "objects": args.objects, "machine": machine_name(hardware(), gpus=gpus), "gpus": gpus,
+        "method": args.method,
+        "size": args.network,
+        "name": f"{args.recipe}/{args.variant}",
+        "objects": args.objects,
+        "machine": machine_name(hardware(), gpus=gpus),
+        "gpus": gpus,
         "source": "; ".join(filter(None, (source, args.note))),
-    }  # fmt: skip
+    }
     rates = {"init": 1 / figures["init_seconds_mean"], "infer": figures["fps_steady"]}
     rows = [{**base, "kind": k, "samples_per_second": f"{r:.4g}"} for k, r in rates.items()]
     put_rows(args.write, RATE_COLUMNS, rows, same=RATE_PLACE)
 
 
-def _model(
-    method: Method, network: dict[str, Any], precision: str, device: torch.device
-) -> nn.Module | None:
+def _model(method: Method, network: dict[str, Any], precision: str, device: torch.device) -> nn.Module | None:
     model = _base_model(method, network, device)
     if model is not None and method.prepare is not None:
         return method.prepare(model, precision=precision)
@@ -273,9 +273,7 @@ def _set_backend(device: torch.device, *, tf32: bool) -> None:
         torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
-def _facts(
-    args: argparse.Namespace, device: torch.device, settings: dict[str, Any]
-) -> dict[str, Any]:
+def _facts(args: argparse.Namespace, device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
         "method": args.method,

@@ -36,14 +36,14 @@ _FULL = {"parts": 50, "width": 256, "template": 15, "search": 31}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, and where."""
     parser.add_argument("part", nargs="?", choices=("all", *_TABLES), default="all")
-    parser.add_argument(
-        "--repeat", type=int, default=5, help="rounds; the best counts (%(default)s)"
-    )
+    parser.add_argument("--repeat", type=int, default=5, help="rounds; the best counts (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", choices=("mini", "full"), default="mini", help="network of `frame` and `classify` (%(default)s)")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=0, help="images of a step of `classify` (16, full: 256)")  # fmt: skip
-    parser.add_argument("--parts", type=int, default=8, help="parts per object in `frame` (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--size", choices=("mini", "full"), default="mini", help="network of `frame` and `classify` (%(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=0, help="images of a step of `classify` (16, full: 256)")
+    parser.add_argument("--parts", type=int, default=8, help="parts per object in `frame` (%(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
 
 
@@ -53,15 +53,15 @@ def run(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     chosen = _TABLES if args.part == "all" else (args.part,)
     if "match" in chosen:
-        for name, shape in (("mini", _MINI), ("50 parts", _LARGE), *([("full", _FULL)] * (device.type == "cuda"))):  # fmt: skip
+        for name, shape in (("mini", _MINI), ("50 parts", _LARGE), *([("full", _FULL)] * (device.type == "cuda"))):
             _show(f"match, {name}: {shape}", match_table(device, repeat=args.repeat, **shape))
     if "paste" in chosen:
         _show("paste of 50 parts, 480 x 854", paste_table(device, repeat=args.repeat))
     if "frame" in chosen:
-        rows = frame_table(device, size=args.size, parts=args.parts, precision=args.precision, repeat=args.repeat)  # fmt: skip
+        rows = frame_table(device, size=args.size, parts=args.parts, precision=args.precision, repeat=args.repeat)
         _show(f"frame at 480 x 854, {args.size}, {args.precision}", rows)
     if "classify" in chosen:
-        rows = classify_table(device, size=args.size, batch=args.batch, precision=args.precision, repeat=args.repeat)  # fmt: skip
+        rows = classify_table(device, size=args.size, batch=args.batch, precision=args.precision, repeat=args.repeat)
         _show(f"classification, {args.size}, {args.precision}", rows)
     return 0
 
@@ -76,10 +76,7 @@ def match_table(
     """
     generator = torch.Generator().manual_seed(0)
     net = PartsNet(width=width, template=template, search=search).eval().to(device)
-    maps = [
-        torch.randn(1, width, 128 // s, 224 // s, generator=generator).to(device)
-        for s in net.strides
-    ]
+    maps = [torch.randn(1, width, 128 // s, 224 // s, generator=generator).to(device) for s in net.strides]
     place = torch.rand(parts, 3, generator=generator).to(device)
     place = place * place.new_tensor([224.0, 128.0, 18.0]) + place.new_tensor([0.0, 0.0, 12.0])
     z = torch.randn(parts, width, template, template, generator=generator).to(device)
@@ -91,9 +88,7 @@ def match_table(
 
     def one_by_one() -> torch.Tensor:
         pieces = ((slice(i, i + 1), z[i : i + 1]) for i in range(parts))
-        return torch.cat(
-            [correlate(t, net.searches(maps, place[s], image[s], level[s])) for s, t in pieces]
-        )
+        return torch.cat([correlate(t, net.searches(maps, place[s], image[s], level[s])) for s, t in pieces])
 
     def only_correlate() -> torch.Tensor:
         return correlate(z, regions)
@@ -155,7 +150,7 @@ def frame_table(
         segmenter = PartsSegmenter(net, precision=precision, **settings)  # type: ignore[arg-type]
         with torch.inference_mode():
             segmenter.init(frames[0], mask.to(device))
-            found = _timed({f"{objects} objects": lambda s=segmenter: s.step(frames[1])}, repeat, device)  # fmt: skip
+            found = _timed({f"{objects} objects": lambda s=segmenter: s.step(frames[1])}, repeat, device)
         rows += [{**row, "parts": len(segmenter.parts), "fps": 1 / row["seconds"]} for row in found]
     return rows
 

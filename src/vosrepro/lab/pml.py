@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure."""
     parser.add_argument("part", nargs="?", choices=("all", "search", "solver"), default="all")
     parser.add_argument("--image", help="guide of the solver, 480 x 854 (default: a generated one)")
-    parser.add_argument(
-        "--repeat", type=int, default=3, help="rounds; the best counts (%(default)s)"
-    )
+    parser.add_argument("--repeat", type=int, default=3, help="rounds; the best counts (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (%(default)s)")
 
 
@@ -83,9 +81,7 @@ def search_table(*, repeat: int = 3) -> list[dict[str, Any]]:
     rows[0]["memory_mb"] = memory
     table = _compared(rows, base="full sort")
     if table[0]["equal_labels"] < 1:
-        raise VosreproError(
-            f"our search labels {1 - table[0]['equal_labels']:.2%} of the cells otherwise"
-        )
+        raise VosreproError(f"our search labels {1 - table[0]['equal_labels']:.2%} of the cells otherwise")
     return table
 
 
@@ -117,9 +113,7 @@ def solver_table(image: str | None = None, *, repeat: int = 3) -> list[dict[str,
     for row in rows:
         row["relative_difference"] = float(np.abs(row["result"] - expected).max() / expected.max())
     if rows[0]["relative_difference"] > _EQUAL:
-        raise VosreproError(
-            f"our solver differs from SciPy's by {rows[0]['relative_difference']:.1e} of the maximum"
-        )
+        raise VosreproError(f"our solver differs from SciPy's by {rows[0]['relative_difference']:.1e} of the maximum")
     vertices = BilateralGrid(torch.from_numpy(guide)).vertices
     return [{**row, "vertices": vertices} for row in _compared(rows, base="scipy.sparse")]
 
@@ -139,9 +133,14 @@ def scipy_solver(
     from scipy.sparse.linalg import cg
 
     height, width = target.shape
-    units = np.array([
-        [299000, 587000, 114000], [-168736, -331264, 500000], [500000, -418688, -81312],
-    ], dtype=np.float64)  # fmt: skip
+    units = np.array(
+        [
+            [299000, 587000, 114000],
+            [-168736, -331264, 500000],
+            [500000, -418688, -81312],
+        ],
+        dtype=np.float64,
+    )
     yuv = np.tensordot(guide, units, ([2], [1])) + np.array([0, 128e6, 128e6])
     rows, columns = np.mgrid[:height, :width]
     bins = np.dstack([columns // 8, rows // 8, yuv // 4e6]).reshape(-1, 5).T.astype(np.int64)
@@ -165,9 +164,7 @@ def scipy_solver(
     system = smoothness * (sparse.diags(scale * (blur @ scale)) - inner) + sparse.diags(trust)
     right = splat @ target.ravel()
     jacobi = sparse.diags(1 / np.maximum(system.diagonal(), 1e-5))
-    values, _ = cg(
-        system.tocsr(), right, x0=right / trust, rtol=1e-5, atol=0, maxiter=iterations, M=jacobi
-    )
+    values, _ = cg(system.tocsr(), right, x0=right / trust, rtol=1e-5, atol=0, maxiter=iterations, M=jacobi)
     return (splat.T @ values).reshape(height, width)
 
 
@@ -176,9 +173,7 @@ def _topk(query: torch.Tensor, pool: torch.Tensor, labels: torch.Tensor) -> torc
     return (labels[torch.cat(parts)].sum(1) > _K // 2).long()
 
 
-def _faiss(
-    query: torch.Tensor, pool: torch.Tensor, labels: torch.Tensor
-) -> Callable[[], torch.Tensor] | None:
+def _faiss(query: torch.Tensor, pool: torch.Tensor, labels: torch.Tensor) -> Callable[[], torch.Tensor] | None:
     try:
         import faiss  # type: ignore[import-not-found]  # optional, not a dependency
     except ImportError:

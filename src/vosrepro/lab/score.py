@@ -61,14 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--truth", metavar="DIR", type=Path, required=True, help="annotations by sequence")
     add("--results", metavar="DIR", type=Path, help="masks to score (default: made from the truth)")
-    add("--vs", metavar="NAME=PATH", action="append", default=[],
-        help=f"a checkout of another scorer: {', '.join(FOREIGN)}")  # fmt: skip
+    add(
+        "--vs",
+        metavar="NAME=PATH",
+        action="append",
+        default=[],
+        help=f"a checkout of another scorer: {', '.join(FOREIGN)}",
+    )
     add("--python", default=sys.executable, help="interpreter for the others (default: this one)")
     add("--rounds", type=int, default=3, help="runs of each program (default: %(default)s)")
-    add("--repeat", type=int, default=1,
-        help="copies of the sequences, for longer runs (default: %(default)s)")  # fmt: skip
-    add("--processes", metavar="N", type=int, nargs="*", default=[1, 2],
-        help="numbers of processes to time ours with (default: 1 2)")  # fmt: skip
+    add("--repeat", type=int, default=1, help="copies of the sequences, for longer runs (default: %(default)s)")
+    add(
+        "--processes",
+        metavar="N",
+        type=int,
+        nargs="*",
+        default=[1, 2],
+        help="numbers of processes to time ours with (default: 1 2)",
+    )
     add("--json", metavar="FILE", type=Path, help="also write the figures here")
 
 
@@ -165,23 +175,31 @@ def _foreign(value: str) -> tuple[str, Path]:
     return name, folder.resolve()
 
 
-def _programs(
-    root: Path, others: dict[str, Path], python: str, processes: list[int]
-) -> list[Program]:
+def _programs(root: Path, others: dict[str, Path], python: str, processes: list[int]) -> list[Program]:
     gt, pred = str(root / "gt"), str(root / "pred")
     ours = [sys.executable, "-m", "vosrepro.cli", "score", pred, "--truth", gt]
     programs = [
         Program(
             f"vosrepro, {n} process{'es' * (n > 1)}",
             [*ours, "--protocol", "davis2017", "--json", "--processes", str(n)],
-            None, _read_ours, 1e-9,
+            None,
+            _read_ours,
+            1e-9,
         )
         for n in processes
-    ]  # fmt: skip
+    ]
     for name, folder in others.items():
         if name == "davis2017-evaluation":
-            command = [python, "evaluation_method.py", "--task", "semi-supervised", "--results_path",
-                       pred, "--davis_path", str(root / "DAVIS")]  # fmt: skip
+            command = [
+                python,
+                "evaluation_method.py",
+                "--task",
+                "semi-supervised",
+                "--results_path",
+                pred,
+                "--davis_path",
+                str(root / "DAVIS"),
+            ]
             programs.append(Program(name, command, folder, _read_official, 5.1e-4))
         elif name == "vos-benchmark":
             command = [python, "-c", _VOS_BENCHMARK, gt, pred]
@@ -233,9 +251,7 @@ def _timed(program: Program) -> Usage:
     _forget_results(program)
     with tempfile.TemporaryFile("w+") as out:
         started = time.perf_counter()
-        child = subprocess.Popen(
-            program.command, cwd=program.folder, stdout=out, stderr=subprocess.PIPE
-        )
+        child = subprocess.Popen(program.command, cwd=program.folder, stdout=out, stderr=subprocess.PIPE)
         assert child.stderr is not None
         errors = child.stderr.read().decode(errors="replace")
         _, status, used = os.wait4(child.pid, 0)
@@ -244,9 +260,7 @@ def _timed(program: Program) -> Usage:
         out.seek(0)
         text = out.read()
     if child.returncode:
-        raise ConfigError(
-            f"{program.name} failed with exit code {child.returncode}: {errors.strip()[-500:]}"
-        )
+        raise ConfigError(f"{program.name} failed with exit code {child.returncode}: {errors.strip()[-500:]}")
     j, f = program.read(text)
     return Usage(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, j, f)
 
@@ -286,9 +300,7 @@ def _compare(programs: list[Program], usages: dict[str, Usage]) -> None:
             )
 
 
-def _table(
-    workload: str, frames: int, programs: list[Program], usages: dict[str, Usage], floor: float
-) -> str:
+def _table(workload: str, frames: int, programs: list[Program], usages: dict[str, Usage], floor: float) -> str:
     ours = usages[programs[0].name]
     width = max(len(program.name) for program in programs)
     lines = [
@@ -298,8 +310,7 @@ def _table(
     for program in programs:
         u = usages[program.name]
         lines.append(
-            f"  {program.name:<{width}}  {u.cpu_s:5.2f}  {u.wall_s:6.2f}  {u.rss_mb:7.0f}  "
-            f"{u.cpu_s / ours.cpu_s:10.1f}"
+            f"  {program.name:<{width}}  {u.cpu_s:5.2f}  {u.wall_s:6.2f}  {u.rss_mb:7.0f}  {u.cpu_s / ours.cpu_s:10.1f}"
         )
     lines.append(f"  {'floor: read + inflate':<{width}}  {floor:5.2f}")
     return "\n".join(lines) + "\n"

@@ -63,8 +63,7 @@ def run(args: argparse.Namespace) -> int:
     tables: dict[str, list[dict[str, Any]]] = {}
     for objects in args.objects:
         options = {"size": args.size, "objects": objects, "device": device, "repeat": args.repeat}
-        video = {**options, "frames": args.frames, "backbone": args.backbone,
-                 "precision": args.precision}  # fmt: skip
+        video = {**options, "frames": args.frames, "backbone": args.backbone, "precision": args.precision}
         if args.part in ("all", "solver"):
             rows = solver_table(inputs=_INPUTS[args.backbone], dtype=args.dtype, **options)
             tables[f"optimizer, {objects} objects"] = rows
@@ -157,15 +156,12 @@ class _Problem:
         shifts = range(0, 8 * _VIEWS, 8)
         self._masks = torch.stack([each.roll(s, -1) for s in shifts], 1).to(device)
         self._initial = [
-            initial_target(inputs, TargetSettings().channels, torch.Generator().manual_seed(0))
-            for _ in range(objects)
+            initial_target(inputs, TargetSettings().channels, torch.Generator().manual_seed(0)) for _ in range(objects)
         ]
         self._samples, self._device = samples, device
 
     @torch.inference_mode()
-    def solve(
-        self, settings: TargetSettings, groups: list[list[int]]
-    ) -> tuple[float, float, torch.Tensor]:
+    def solve(self, settings: TargetSettings, groups: list[list[int]]) -> tuple[float, float, torch.Tensor]:
         """Seconds of initialization and of one update, and the objective before each step, summed over objects."""
         spent, again, values = 0.0, 0.0, []
         for group in groups:
@@ -265,14 +261,10 @@ def video_table(**options: Any) -> list[dict[str, Any]]:
 def gate_table(*, reuse: float, **options: Any) -> list[dict[str, Any]]:
     """Frames per second of G-FRTM with and without reuse, for both arithmetics; the first row is FRTM."""
     network = _network(GFRTM, options)
-    ways: dict[str, Callable[[], Any]] = {
-        "FRTM fast, folded": partial(FRTMSegmenter, network, fast=True)
-    }
+    ways: dict[str, Callable[[], Any]] = {"FRTM fast, folded": partial(FRTMSegmenter, network, fast=True)}
     for backend in ("folded", "autograd"):
         ways[f"no reuse, {backend}"] = partial(ForcedGate, network, reuse=0.0, backend=backend)
-        ways[f"reuse {reuse:.0%}, {backend}"] = partial(
-            ForcedGate, network, reuse=reuse, backend=backend
-        )
+        ways[f"reuse {reuse:.0%}, {backend}"] = partial(ForcedGate, network, reuse=reuse, backend=backend)
     rows = _videos(ways, base="FRTM fast, folded", **options)
     for index in (2, 4):
         gain = rows[index]["fps_steady"] / rows[index - 1]["fps_steady"]

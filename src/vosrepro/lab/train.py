@@ -52,12 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads of torch")
     parser.add_argument("--workers", type=int, help="loader processes (default: the stage's)")
     parser.add_argument("--batch", type=int, help="samples of a step (default: the stage's)")
-    parser.add_argument("--warm-steps", type=int, default=3, metavar="N",
-                        help="steps that do not count (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--random", action="store_true",
-                        help="one batch of noise for all steps: needs no data, measures no loader")  # fmt: skip
-    parser.add_argument("--write", nargs="?", const=RATES, metavar="CSV",
-                        help=f"put a row into {RATES}")  # fmt: skip
+    parser.add_argument(
+        "--warm-steps", type=int, default=3, metavar="N", help="steps that do not count (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--random", action="store_true", help="one batch of noise for all steps: needs no data, measures no loader"
+    )
+    parser.add_argument("--write", nargs="?", const=RATES, metavar="CSV", help=f"put a row into {RATES}")
     parser.add_argument("--note", default="", help="circumstances, for the row's source")
 
 
@@ -86,20 +87,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def throughput_row(
-    node: StageNode, size: str, figures: Mapping[str, Any], *, note: str
-) -> dict[str, Any]:
+def throughput_row(node: StageNode, size: str, figures: Mapping[str, Any], *, note: str) -> dict[str, Any]:
     """A row of params/throughput.csv from what `bench` returns."""
     gpus = int(figures["device"].startswith("cuda"))
     how = "a random batch" if figures["both"] is None else "loader and step"
     threads = "" if gpus else f", {figures['threads']} threads"
     source = f"vosrepro bench train, {how} of {figures['batch_size']}{threads}"
     return {
-        "method": node.method, "size": size, "kind": "train", "name": node.stage, "objects": 0,
-        "machine": machine_name(hardware(), gpus=gpus), "gpus": gpus,
+        "method": node.method,
+        "size": size,
+        "kind": "train",
+        "name": node.stage,
+        "objects": 0,
+        "machine": machine_name(hardware(), gpus=gpus),
+        "gpus": gpus,
         "samples_per_second": figures["both"] or figures["step"],
         "source": "; ".join(filter(None, (source, note))),
-    }  # fmt: skip
+    }
 
 
 def bench(
@@ -225,9 +229,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def _rate(
-    batches: Any, work: Callable[[Any], None], *, finish: Callable[[], None], warm_steps: int
-) -> float:
+def _rate(batches: Any, work: Callable[[Any], None], *, finish: Callable[[], None], warm_steps: int) -> float:
     """Batches per second after the first few."""
     for batch in itertools.islice(batches, warm_steps):
         work(batch)

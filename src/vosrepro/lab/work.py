@@ -40,9 +40,7 @@ def gflop(work: Callable[[], Any]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def _convolution_backward(
-    gradient: torch.Size, inputs: torch.Size, weight: torch.Size, *others: Any, **_: Any
-) -> int:
+def _convolution_backward(gradient: torch.Size, inputs: torch.Size, weight: torch.Size, *others: Any, **_: Any) -> int:
     """Shapes -> operations: the gradients of input and weight take as many each as the forward pass.
 
     torch 2.15 counts the weight's too high by the number of groups.

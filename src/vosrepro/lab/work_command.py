@@ -37,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", choices=("train", "infer"), help="only stages, or only frames")
     add("--batch", type=int, default=2, help="samples of a counted step (default: %(default)s)")
     add("--frames", type=int, default=9, help="of the counted video (default: %(default)s)")
-    add("--frame-size", type=size_argument, default=(480, 854), metavar="HxW",
-        help="of its frames (default: 480x854)")  # fmt: skip
+    add("--frame-size", type=size_argument, default=(480, 854), metavar="HxW", help="of its frames (default: 480x854)")
     add("--objects", type=int, nargs="+", default=[1, 2], help="in its frames (default: 1 2)")
     add("--threads", type=int, help="CPU threads of torch")
     add("--again", action="store_true", help="also count what the file holds already")
@@ -69,8 +68,11 @@ def run(args: argparse.Namespace) -> int:
             print(f"{job['method']} {job['kind']} {job['name']}: not counted: {error}")
             continue
         for row in rows:
-            print(f"{row['method']:<6} {row['size']} {row['kind']:<12}{row['name']:<28}{row['objects']} objects "
-                  f"{float(row['gflop']):>10.2f} GFLOP", flush=True)  # fmt: skip
+            print(
+                f"{row['method']:<6} {row['size']} {row['kind']:<12}{row['name']:<28}{row['objects']} objects "
+                f"{float(row['gflop']):>10.2f} GFLOP",
+                flush=True,
+            )
         print(f"    ({time.monotonic() - began:.0f} s)", flush=True)
         if args.write:
             put_rows(args.write, WORK_COLUMNS, rows, same=_SAME)
@@ -87,8 +89,15 @@ def _jobs(plan: Plan, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         identity = stage_identity(node.method, node.model, node.params)
         if _wanted(args, node.method) and (identity, 0) not in seen:
             seen.add((identity, 0))
-            yield {**common, "method": node.method, "kind": "train", "name": node.stage, "objects": 0,
-                   "identity": identity, "node": node}  # fmt: skip
+            yield {
+                **common,
+                "method": node.method,
+                "kind": "train",
+                "name": node.stage,
+                "objects": 0,
+                "identity": identity,
+                "node": node,
+            }
     for run, variant, settings in _frames(plan) if args.only != "train" else ():
         identity = frame_identity(run.method, plan.study.size, run.model, settings)
         wanted = _wanted(args, run.method) and variant in (args.variant or (variant,))
@@ -97,9 +106,16 @@ def _jobs(plan: Plan, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 continue
             if (identity, objects) not in seen:
                 seen.add((identity, objects))
-                yield {**common, "method": run.method, "kind": "infer", "objects": objects,
-                       "name": f"{run.recipe}/{variant}", "identity": identity,
-                       "model": run.model, "settings": settings}  # fmt: skip
+                yield {
+                    **common,
+                    "method": run.method,
+                    "kind": "infer",
+                    "objects": objects,
+                    "name": f"{run.recipe}/{variant}",
+                    "identity": identity,
+                    "model": run.model,
+                    "settings": settings,
+                }
 
 
 def _frames(plan: Plan) -> Iterator[tuple[Run, str, Mapping[str, Any]]]:
@@ -134,8 +150,13 @@ def _count(job: dict[str, Any], args: argparse.Namespace) -> Iterator[dict[str, 
     size = "x".join(map(str, args.frame_size))
     base["source"] = f"{how} --frames {args.frames} --frame-size {size}"
     found = video_work(
-        job["method"], job["model"], job["settings"], size=args.frame_size, frames=args.frames,
-        objects=job["objects"], count=gflop,
-    )  # fmt: skip
+        job["method"],
+        job["model"],
+        job["settings"],
+        size=args.frame_size,
+        frames=args.frames,
+        objects=job["objects"],
+        count=gflop,
+    )
     yield {**base, "gflop": f"{found.step:.2f}"}
     yield {**base, "kind": "init", "gflop": f"{found.init:.2f}"}

@@ -1,7 +1,8 @@
 """What a run shows beside its masks: the page of correspondences, and the animation of tracked parts.
 
-Correspondences are pairs of frames and, for each source cell, its weights in the target. A script reads the weights out of a grey image, which is why the image is inside the page: browsers let no
-script read the pixels of a file.
+Correspondences are pairs of frames and, for each source cell, its weights in the target. A script reads the
+weights out of a grey image, which is why the image is inside the page: browsers let no script read the pixels
+of a file.
 """
 
 from __future__ import annotations

@@ -135,9 +135,7 @@ class Accuracy:
         write_json(folder / "score.json", self.summary() | dict(extra or {}))
 
 
-def score_predictions(
-    path: Path, images: Sequence[LabeledImage], classes: Sequence[str]
-) -> Accuracy:
+def score_predictions(path: Path, images: Sequence[LabeledImage], classes: Sequence[str]) -> Accuracy:
     """Compare a predictions file with the labels of exactly these images.
 
     Args:
@@ -185,9 +183,7 @@ def _check_images(path: Path, found: Mapping[str, Any], images: Sequence[Labeled
         )
     extra = next((name for name in found if name not in wanted), None)
     if extra is not None:
-        raise ProtocolError(
-            f"{path} predicts '{extra}', which is no image of the benchmark: predict its images only"
-        )
+        raise ProtocolError(f"{path} predicts '{extra}', which is no image of the benchmark: predict its images only")
 
 
 def _rows(path: Path):

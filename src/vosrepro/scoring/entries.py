@@ -30,9 +30,12 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
     journal = Journal(run.journal("score"))
     journal.start(
         key=f"{run.key}/score/{file_digest(run.folder / 'inference.json')[:8]}",
-        study=run.study, parent=run.key, kind="score",
-        params={e.key: e.benchmark_params.scoring for e in plan.entries_of(run)}, tags={},
-    )  # fmt: skip
+        study=run.study,
+        parent=run.key,
+        kind="score",
+        params={e.key: e.benchmark_params.scoring for e in plan.entries_of(run)},
+        tags={},
+    )
     summary: dict[str, Any] = {}
     with journal:
         for number, entry in enumerate(plan.entries_of(run)):
@@ -62,9 +65,7 @@ def _inferred(inference: dict[str, Any], entry: Entry) -> dict[str, Any]:
     return record
 
 
-def _score_entry(
-    plan: Plan, entry: Entry, inference: dict[str, Any], processes: int
-) -> dict[str, float] | None:
+def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes: int) -> dict[str, float] | None:
     benchmark = entry.benchmark_params
     extra = {
         "entry": entry.key,
@@ -80,15 +81,17 @@ def _score_entry(
         return found.global_
     if benchmark.scoring is None:
         note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
-        write_json(
-            entry.folder / "score.json", {"protocol": None, "global": None, "note": note, **extra}
-        )
+        write_json(entry.folder / "score.json", {"protocol": None, "global": None, "note": note, **extra})
         return None
     truth = benchmark_truth(benchmark, plan.study.data)
     score = score_folder(
-        entry.folder / "masks", truth.folder, benchmark.scoring,
-        sequences=truth.sequences, meta=truth.meta, processes=processes,
+        entry.folder / "masks",
+        truth.folder,
+        benchmark.scoring,
+        sequences=truth.sequences,
+        meta=truth.meta,
+        processes=processes,
         cache=Path("state/truth"),
-    )  # fmt: skip
+    )
     score.write(entry.folder, extra=extra)
     return dict(score.global_)

@@ -45,6 +45,4 @@ def statistics(values: np.ndarray) -> Statistics:
     edges = (np.round(np.linspace(1, len(values), 5) + 1e-10) - 1).astype(np.int64)
     first = values[edges[0] : edges[1] + 1]
     last = values[edges[3] : edges[4] + 1]
-    return Statistics(
-        float(np.mean(values)), float(np.mean(values > 0.5)), float(np.mean(first) - np.mean(last))
-    )
+    return Statistics(float(np.mean(values)), float(np.mean(values > 0.5)), float(np.mean(first) - np.mean(last)))

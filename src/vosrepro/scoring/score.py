@@ -62,8 +62,7 @@ class Score:
         self.protocol = protocol
         self.parts = tuple(parts)
         self.rows = tuple(
-            _object_score(part, (groups or {}).get((part.sequence, part.object_id), ""))
-            for part in self.parts
+            _object_score(part, (groups or {}).get((part.sequence, part.object_id), "")) for part in self.parts
         )
         self.global_ = _global(self.rows)
         self.warnings = (*warnings, *_long_sequences(self.rows))
@@ -78,9 +77,7 @@ class Score:
         """Number of scored frames, each counted once per sequence."""
         return len({(part.sequence, frame) for part in self.parts for frame in part.frames})
 
-    def per_frame(
-        self, sequence: str, object_id: int
-    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    def per_frame(self, sequence: str, object_id: int) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Frame names, J and F (float64) of one object.
 
         Raises:
@@ -97,9 +94,7 @@ class Score:
         counts = np.concatenate([part.counts for part in self.parts]).astype(np.int32)
         sizes = np.concatenate([part.sizes for part in self.parts]).astype(np.int32)
         return {
-            "sequence": [
-                p.sequence for p, n in zip(self.parts, lengths, strict=True) for _ in range(n)
-            ],
+            "sequence": [p.sequence for p, n in zip(self.parts, lengths, strict=True) for _ in range(n)],
             "object": np.repeat([part.object_id for part in self.parts], lengths).astype(np.int32),
             "frame": [frame for part in self.parts for frame in part.frames],
             **{name: np.ascontiguousarray(counts[:, k]) for k, name in enumerate(COUNTS)},
@@ -129,14 +124,9 @@ class Score:
     def table(self) -> list[tuple[Any, ...]]:
         """Rows of scores.csv."""
         grouped = "group" in self.header()
-        return [
-            (r.sequence, r.object_id, r.frames, *r.values, *((r.group,) if grouped else ()))
-            for r in self.rows
-        ]
+        return [(r.sequence, r.object_id, r.frames, *r.values, *((r.group,) if grouped else ())) for r in self.rows]
 
-    def write(
-        self, folder: Path | str, *, extra: Mapping[str, Any] | None = None, split: str = "val"
-    ) -> None:
+    def write(self, folder: Path | str, *, extra: Mapping[str, Any] | None = None, split: str = "val") -> None:
         """Write counts.parquet, scores.csv, the official tables, and score.json (last).
 
         Args:
@@ -171,10 +161,7 @@ class Score:
 
     def official_objects(self) -> str:
         """per-sequence_results-<split>.csv of the official tool: one row per object."""
-        rows = [
-            (f"{r.sequence}_{r.object_id}", f"{r.values[0]:.3f}", f"{r.values[3]:.3f}")
-            for r in self.rows
-        ]
+        rows = [(f"{r.sequence}_{r.object_id}", f"{r.values[0]:.3f}", f"{r.values[3]:.3f}") for r in self.rows]
         return _csv(("Sequence", "J-Mean", "F-Mean"), rows)
 
     def _write_counts(self, folder: Path) -> None:

@@ -112,9 +112,7 @@ def score_trees(
     rules = find_protocol(protocol)
     names = list(truth.folders() if sequences is None else sequences)
     if not names:
-        raise DataError(
-            f"{truth.name} holds no sequence folder: give the folder of the annotations"
-        )
+        raise DataError(f"{truth.name} holds no sequence folder: give the folder of the annotations")
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise ConfigError(f"sequence '{twice}' is listed twice: list each sequence once")
@@ -125,16 +123,11 @@ def score_trees(
     task = Task(rules, truth, predictions, None if cache is None else TruthCache(cache))
     counted = count_jobs(task, jobs, processes)
     parts = [
-        part
-        for job, counts in zip(jobs, counted, strict=True)
-        for part in select(rules, job, counts, predictions.name)
+        part for job, counts in zip(jobs, counted, strict=True) for part in select(rules, job, counts, predictions.name)
     ]
     if not parts:
         raise DataError(f"{truth.name} holds no object to score by protocol '{protocol}'")
-    groups = {
-        (part.sequence, part.object_id): document.group(part.sequence, part.object_id)
-        for part in parts
-    }
+    groups = {(part.sequence, part.object_id): document.group(part.sequence, part.object_id) for part in parts}
     return Score(protocol, parts, groups=groups)
 
 

@@ -154,9 +154,7 @@ def sign_flip_test(
     return (hits + 1) / (permutations + 1), False
 
 
-def _cluster_sums(
-    values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable]
-) -> tuple[np.ndarray, np.ndarray]:
+def _cluster_sums(values: Sequence[float] | np.ndarray, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
     """Sum and number of the values of each cluster, clusters in order of appearance."""
     array = np.asarray(values, float)
     if len(array) != len(clusters) or not len(array):
@@ -171,9 +169,7 @@ def _bootstrap_means(sums: np.ndarray, counts: np.ndarray, draws: int, seed: int
     return sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
 
 
-def _bca_shares(
-    means: np.ndarray, sums: np.ndarray, counts: np.ndarray, shares: Sequence[float]
-) -> list[float]:
+def _bca_shares(means: np.ndarray, sums: np.ndarray, counts: np.ndarray, shares: Sequence[float]) -> list[float]:
     """Percentiles corrected for median bias and for skewness (jackknife over clusters)."""
     normal = NormalDist()
     observed = sums.sum() / counts.sum()

@@ -91,9 +91,7 @@ def expect_davis(root: Path | str, *, split: str = "test-dev") -> dict[str, Expe
     for name in read_list(root / "ImageSets" / "2017" / f"{split}.txt"):
         frames = sorted(p.stem for p in (root / "JPEGImages" / "480p" / name).glob("*.jpg"))
         if not frames:
-            raise DataError(
-                f"{root}/JPEGImages/480p/{name} holds no image: unzip the {split} archive"
-            )
+            raise DataError(f"{root}/JPEGImages/480p/{name} holds no image: unzip the {split} archive")
         mask = root / "Annotations" / "480p" / name / f"{frames[0]}.png"
         starts = dict.fromkeys(range(1, max(_labels(mask), default=0) + 1), frames[0])
         unread = frozenset((frames[0], frames[-1]))
@@ -217,22 +215,16 @@ def _check_zip_layout(path: Path, server: Server) -> Iterator[Finding]:
         names = [info.filename for info in archive.infolist()]
     tops = {name.split("/")[0] for name in names}
     if server == "davis" and len(tops) == 1:
-        yield Finding(
-            "error", "", "", f"the zip wraps everything in '{min(tops)}': zip the sequence folders"
-        )
+        yield Finding("error", "", "", f"the zip wraps everything in '{min(tops)}': zip the sequence folders")
     if server == "youtube" and tops != {"Annotations"}:
-        yield Finding(
-            "error", "", "", "the zip must hold one folder 'Annotations' and nothing else"
-        )
+        yield Finding("error", "", "", "the zip must hold one folder 'Annotations' and nothing else")
     unwanted = [n for n in names if not n.endswith((".png", "/")) or "__MACOSX" in n]
     if unwanted:
         message = f"the zip holds {len(unwanted)} other file(s), such as {unwanted[0]}: remove them"
         yield Finding("error", "", "", message)
 
 
-def _check_frame_set(
-    name: str, wanted: Expected, present: Sequence[str], stray: Level
-) -> Iterator[Finding]:
+def _check_frame_set(name: str, wanted: Expected, present: Sequence[str], stray: Level) -> Iterator[Finding]:
     for frame in wanted.frames:
         if frame not in present:
             level = "warning" if frame in wanted.optional_frames else "error"
@@ -257,9 +249,7 @@ def _check_mask(
         yield Finding("error", name, frame, str(error))
         return
     if data[24] != 8:
-        yield Finding(
-            "error", name, frame, f"has {data[24]} bits per pixel: write 8-bit palette PNG"
-        )
+        yield Finding("error", name, frame, f"has {data[24]} bits per pixel: write 8-bit palette PNG")
     labels = image.array()
     if size_px is not None and image[:2] != size_px:
         message = f"is {image.width} x {image.height}, not {size_px[1]} x {size_px[0]} pixels"

@@ -151,10 +151,7 @@ class MethodSize(Strict):
         for name, recipe in self.recipes.items():
             for stage in recipe.stages:
                 if stage not in self.stages:
-                    raise ValueError(
-                        f"recipe '{name}' names stage '{stage}', but the stages are "
-                        f"{sorted(self.stages)}"
-                    )
+                    raise ValueError(f"recipe '{name}' names stage '{stage}', but the stages are {sorted(self.stages)}")
         return self
 
 
@@ -216,9 +213,7 @@ class DataParams(Strict):
     generated: bool = False  # True: `vosrepro data generate` makes the root
     seed: int = 0  # of the generated data
     sets: dict[Name, str] = {}  # folders relative to root where they differ from the usual layout
-    lists: dict[
-        Name, str
-    ] = {}  # training set -> file below root with the names of the videos to keep
+    lists: dict[Name, str] = {}  # training set -> file below root with the names of the videos to keep
 
 
 class SelectionParams(Strict):

@@ -228,9 +228,7 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
         method = methods.setdefault(group.method, load_method(group.method, root=root))
         size = pick(method.sizes, study.size, what="size", where=f"method '{group.method}'")
         for recipe_name in group.recipes:
-            recipe = pick(
-                size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}"
-            )
+            recipe = pick(size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}")
             for seed in group.seeds or study.seeds:
                 run = _run(study, method, recipe_name, recipe, size, seed, owners)
                 run = runs.setdefault(run.key, run)

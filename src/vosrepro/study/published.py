@@ -86,9 +86,7 @@ class Published:
         return 0.5 * 10.0**-self.decimals
 
 
-def load_published(
-    path: Path | str = "params/published.csv", *, recalled: bool = False
-) -> dict[Key, Published]:
+def load_published(path: Path | str = "params/published.csv", *, recalled: bool = False) -> dict[Key, Published]:
     """Read the published numbers.
 
     Args:
@@ -104,9 +102,7 @@ def load_published(
     for line, row in read_rows(path):
         number = _parse(row, f"{path}, line {line}")
         if number.key in found:
-            raise ConfigError(
-                f"{path}, line {line}: {'/'.join(number.key)} is given twice: keep one row"
-            )
+            raise ConfigError(f"{path}, line {line}: {'/'.join(number.key)} is given twice: keep one row")
         found[number.key] = number
     if recalled:
         return found
@@ -146,22 +142,14 @@ def load_published_masks(
         try:
             values = (float(row["J-Mean"]), float(row["F-Mean"]))
         except ValueError as error:
-            raise ConfigError(
-                f"{path}, line {line}: {error}: scores are points (0 to 100)"
-            ) from error
+            raise ConfigError(f"{path}, line {line}: {error}: scores are points (0 to 100)") from error
         if row["sequence"] in scores.setdefault(key, {}):
-            raise ConfigError(
-                f"{path}, line {line}: {row['sequence']} is given twice: keep one row"
-            )
+            raise ConfigError(f"{path}, line {line}: {row['sequence']} is given twice: keep one row")
         scores[key][row["sequence"]] = values
-    return tuple(
-        PublishedMasks(*key[:4], scores=values, source=key[4]) for key, values in scores.items()
-    )
+    return tuple(PublishedMasks(*key[:4], scores=values, source=key[4]) for key, values in scores.items())
 
 
-def read_rows(
-    path: Path, columns: tuple[str, ...] = COLUMNS
-) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(path: Path, columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and fields of each row of a CSV with fixed columns.
 
     Raises:
@@ -175,15 +163,13 @@ def read_rows(
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != columns:
             raise ConfigError(
-                f"{path}, line 1: the columns must be {','.join(columns)}, "
-                f"not {','.join(reader.fieldnames or ())}"
+                f"{path}, line 1: the columns must be {','.join(columns)}, not {','.join(reader.fieldnames or ())}"
             )
         for row in reader:
             line = reader.line_num
             if None in row or None in row.values():
                 raise ConfigError(
-                    f"{path}, line {line}: a row has {len(columns)} fields: "
-                    "quote a field that holds a comma"
+                    f"{path}, line {line}: a row has {len(columns)} fields: quote a field that holds a comma"
                 )
             yield line, row
 
@@ -192,18 +178,12 @@ def _parse(row: dict[str, str], where: str) -> Published:
     for column in ("method", "recipe", "variant", "benchmark"):
         if not _NAME.match(row[column]):
             raise ConfigError(
-                f"{where}: {column} '{row[column]}' is not a name "
-                "(lower-case letters, digits, dots, single hyphens)"
+                f"{where}: {column} '{row[column]}' is not a name (lower-case letters, digits, dots, single hyphens)"
             )
     if row["metric"] not in METRICS:
-        raise ConfigError(
-            f"{where}: unknown metric '{row['metric']}': known are {', '.join(METRICS)}"
-        )
+        raise ConfigError(f"{where}: unknown metric '{row['metric']}': known are {', '.join(METRICS)}")
     if row["evidence"] not in get_args(Evidence):
-        raise ConfigError(
-            f"{where}: unknown evidence '{row['evidence']}': "
-            f"known are {', '.join(get_args(Evidence))}"
-        )
+        raise ConfigError(f"{where}: unknown evidence '{row['evidence']}': known are {', '.join(get_args(Evidence))}")
     if not re.fullmatch(r"-?\d+(\.\d+)?", row["value"]):
         raise ConfigError(f"{where}: value '{row['value']}' must be a plain decimal number")
     value = float(row["value"])

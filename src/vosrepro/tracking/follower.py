@@ -129,9 +129,7 @@ def mirror_once(study: str) -> Outcome:
         return _off()
     lock = Lock(LOCKS / f"{study}.lock")
     if not lock.acquire():
-        return Outcome(
-            "followed", _public_uri(), note=f"process {lock.holder().get('pid')} mirrors"
-        )
+        return Outcome("followed", _public_uri(), note=f"process {lock.holder().get('pid')} mirrors")
     try:
         return _Opener(study).attempt(final=True)
     finally:

@@ -66,9 +66,15 @@ class Journal:
         self.path.unlink(missing_ok=True)
         git = {f"git_{name}": value for name, value in git_state().items()}
         self._append(
-            "start", key=key, study=study, parent=parent, kind=kind, params=params,
-            tags={**git, **tags}, **_writer(),
-        )  # fmt: skip
+            "start",
+            key=key,
+            study=study,
+            parent=parent,
+            kind=kind,
+            params=params,
+            tags={**git, **tags},
+            **_writer(),
+        )
 
     def resume(self, *, step: int) -> None:
         """Continue a journal from a saved step: later metrics and any end are cut off first."""

@@ -194,9 +194,7 @@ class Mirror:
             ],
         )
 
-    def _settle(
-        self, parent: StoredRun, family: Sequence[tuple[JournalState, _Job]], *, final: bool
-    ) -> None:
+    def _settle(self, parent: StoredRun, family: Sequence[tuple[JournalState, _Job]], *, final: bool) -> None:
         """A parent runs while a child runs, and until the workflow is over."""
         statuses = {job.run.status for _, job in family}
         status = next(s for s in _WORST_FIRST if s in statuses)

@@ -1,7 +1,7 @@
 """The MLflow store; the only module that imports mlflow.
 
-`vosrepro.tracking.mirror` decides what is written, `vosrepro.tracking.follower` when. Importing mlflow takes seconds, so it is
-imported when a store is opened. Telemetry is switched off before that.
+`vosrepro.tracking.mirror` decides what is written, `vosrepro.tracking.follower` when. Importing mlflow takes
+seconds, so it is imported when a store is opened. Telemetry is switched off before that.
 """
 
 from __future__ import annotations
@@ -111,9 +111,12 @@ class Store:
         page = None
         while True:
             found = self._client.search_runs(
-                [self.experiment_id], "tags.`vosrepro.key` != ''", max_results=1000,
-                order_by=["attributes.start_time DESC"], page_token=page,
-            )  # fmt: skip
+                [self.experiment_id],
+                "tags.`vosrepro.key` != ''",
+                max_results=1000,
+                order_by=["attributes.start_time DESC"],
+                page_token=page,
+            )
             yield from (_stored(run) for run in found)
             page = found.token
             if not page:
@@ -122,9 +125,7 @@ class Store:
     def create(self, name: str, *, start_s: float, tags: Mapping[str, str]) -> StoredRun:
         """Begin a run."""
         tags = {_name(key): value[:8000] for key, value in tags.items()}
-        run = self._client.create_run(
-            self.experiment_id, start_time=_ms(start_s), tags=tags, run_name=name
-        )
+        run = self._client.create_run(self.experiment_id, start_time=_ms(start_s), tags=tags, run_name=name)
         return _stored(run)
 
     def log_params(self, run: StoredRun, params: Mapping[str, str]) -> None:
@@ -137,9 +138,7 @@ class Store:
             self._client.log_batch(run.run_id, params=chunk)
         run.params.update(missing)
 
-    def log_metrics(
-        self, run: StoredRun, metrics: Iterable[tuple[str, float | None, float, int]]
-    ) -> None:
+    def log_metrics(self, run: StoredRun, metrics: Iterable[tuple[str, float | None, float, int]]) -> None:
         """Add metrics.
 
         Args:
@@ -203,9 +202,7 @@ def _open() -> Any:
     deadline = time.monotonic() + _OPENING_S
     while not lock.acquire():
         if time.monotonic() > deadline:
-            raise BusyError(
-                f"process {lock.holder().get('pid')} is opening the MLflow store for long"
-            )
+            raise BusyError(f"process {lock.holder().get('pid')} is opening the MLflow store for long")
         time.sleep(0.1)
     try:
         client = MlflowClient(tracking_uri())
@@ -217,9 +214,7 @@ def _open() -> Any:
 
 def _stored(run: Run) -> StoredRun:
     data = run.data
-    return StoredRun(
-        run.info.run_id, run.info.status, dict(data.tags), dict(data.params), dict(data.metrics)
-    )
+    return StoredRun(run.info.run_id, run.info.status, dict(data.tags), dict(data.params), dict(data.metrics))
 
 
 def _is_server() -> bool:

@@ -221,9 +221,7 @@ class Job:
             steps = self.node.params.steps
             log.info("resumed from step %d of %d (%s)", self.step, steps, self.folder.path)
             if saved["source"] != record.source():
-                log.warning(
-                    "code has changed since the state was saved: raise `revision` to retrain"
-                )
+                log.warning("code has changed since the state was saved: raise `revision` to retrain")
 
     def measured(self) -> dict[str, Any]:
         """Time, memory and last metrics, for run.json."""

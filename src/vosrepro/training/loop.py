@@ -83,15 +83,11 @@ def train(
         stack.enter_context(torch.random.fork_rng(_forked(place)))
         saved = folder.load()
         if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
-            log.warning(
-                "checkpoints are missing or damaged in %s: training from the start", folder.path
-            )
+            log.warning("checkpoints are missing or damaged in %s: training from the start", folder.path)
             saved = None
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
-            job = Job.build(
-                node, folder, journal, world, place, micro_batch, resuming=saved is not None
-            )
+            job = Job.build(node, folder, journal, world, place, micro_batch, resuming=saved is not None)
             saved = _finish(job, study, identity, saved, stop)
         elif world.first:
             log.info("%s was finished before; its outputs are written again", folder.path)
@@ -113,16 +109,17 @@ def _finish(
     facts = record.job_facts(str(job.device), job.world.size)
     record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
     share = job.world.share(job.node.params.batch_size)
-    loader = make_loader(
-        job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"
-    )
+    loader = make_loader(job.node, items, share=share, first=job.step, pin=job.device.type == "cuda")
     with job.journal, batches(loader) as found:
         _steps(job, found, stop, validation(job, study))
     facts |= job.measured()
     job.journal.end("FINISHED", job.metrics)
     state = {
-        "finished": True, "step": job.step, "facts": facts, "checkpoints": job.checkpoints,
-    }  # fmt: skip
+        "finished": True,
+        "step": job.step,
+        "facts": facts,
+        "checkpoints": job.checkpoints,
+    }
     if job.world.first:
         job.folder.journal.write_bytes(job.journal.path.read_bytes())
         job.folder.save(state)
@@ -215,9 +212,7 @@ def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> bool:
         samples = len(part["frames"])
         synced = start + samples == count or job.world.size == 1
         with contextlib.nullcontext() if synced else job.model.no_sync():  # type: ignore[operator]
-            with torch.autocast(
-                job.device.type, dtype=torch.bfloat16, enabled=params.precision == "bf16"
-            ):
+            with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=params.precision == "bf16"):
                 values = train_step(job.model, part, iteration=job.step, **params.loss)
             weight = samples * job.world.size / params.batch_size
             loss = values["loss"] if weight == 1 else values["loss"] * weight
@@ -255,9 +250,13 @@ def _report(job: Job, said: float) -> float:
     if job.world.first and (now - said >= _LINE_EVERY_S or job.step == params.steps):
         log.info(
             "%s: step %d of %d, loss %.4f, %.1f samples/s (loader %.0f %%)",
-            job.node.folder, job.step, params.steps, metrics["train/loss"],
-            metrics["time/samples_per_second"], 100 * metrics["time/loader_share"],
-        )  # fmt: skip
+            job.node.folder,
+            job.step,
+            params.steps,
+            metrics["train/loss"],
+            metrics["time/samples_per_second"],
+            100 * metrics["time/loader_share"],
+        )
         return now
     return said
 

@@ -56,10 +56,7 @@ def _grouped(params: OptimizerParams, trainable: Sequence[tuple[str, Any]]) -> l
     groups = (*params.groups, ParameterGroup(prefixes=("",)))  # the last takes what is left
     places: list[list[int]] = [[] for _ in groups]
     for place, (name, parameter) in enumerate(trainable):
-        fits = (
-            name.startswith(group.prefixes) and (parameter.ndim < 2 or not group.vectors)
-            for group in groups
-        )
+        fits = (name.startswith(group.prefixes) and (parameter.ndim < 2 or not group.vectors) for group in groups)
         places[list(fits).index(True)].append(place)
     for group, found in zip(params.groups, places, strict=False):
         if not found:
@@ -97,9 +94,7 @@ class Optimizer:
         ConfigError: if a group names no parameter.
     """
 
-    def __init__(
-        self, params: OptimizerParams, named: Iterable[tuple[str, torch.nn.Parameter]]
-    ) -> None:
+    def __init__(self, params: OptimizerParams, named: Iterable[tuple[str, torch.nn.Parameter]]) -> None:
         self.params = params
         trainable = [(name, p) for name, p in named if p.requires_grad]
         self.parameters = [p for _, p in trainable]
@@ -108,10 +103,7 @@ class Optimizer:
         if params.amsgrad and params.name != "sgd":
             slots = (*slots, "largest")
         self._slots = {
-            slot: [
-                torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters
-            ]
-            for slot in slots
+            slot: [torch.zeros_like(p, memory_format=torch.preserve_format) for p in self.parameters] for slot in slots
         }
         self._counts = [torch.zeros((), device=p.device) for p in self.parameters]
 

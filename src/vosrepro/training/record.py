@@ -45,17 +45,14 @@ def identify(node: StageNode) -> Identity:
     """
     manifest = Path("results") / node.study / "data.json"
     if not manifest.is_file():
-        raise DataError(
-            f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first"
-        )
+        raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
     data = _manifest_digest(manifest)
     parent = None
     if node.parent is not None:
         weights = node.parent.last_weights
         if not weights.is_file():
             raise CheckpointError(
-                f"stage {node.stage} starts from {weights}, which is missing: "
-                f"train stage {node.parent.stage} first"
+                f"stage {node.stage} starts from {weights}, which is missing: train stage {node.parent.stage} first"
             )
         parent = {"path": str(weights), "sha256": file_digest(weights)}
     state = value_digest([node.digest, data, parent["sha256"] if parent else None])
@@ -74,9 +71,7 @@ def journal_key(node: StageNode) -> str:
     return f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}"
 
 
-def begin_journal(
-    node: StageNode, identity: Identity, journal: Journal, *, step: int, facts: dict[str, Any]
-) -> None:
+def begin_journal(node: StageNode, identity: Identity, journal: Journal, *, step: int, facts: dict[str, Any]) -> None:
     """Start the journal of a stage, or continue it from a saved step."""
     events = read_events(journal.path)
     ours = bool(events) and events[0].get("key") == journal_key(node)
@@ -103,9 +98,7 @@ def source() -> str:
     return source_digest("training", "methods")
 
 
-def publish(
-    node: StageNode, identity: Identity, folder: StateFolder, facts: dict[str, Any]
-) -> None:
+def publish(node: StageNode, identity: Identity, folder: StateFolder, facts: dict[str, Any]) -> None:
     """Put the declared outputs of a finished stage in place, from its state folder.
 
     Args:

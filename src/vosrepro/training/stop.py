@@ -30,6 +30,4 @@ class Stop:
 
     def _note(self, number: int, frame: object) -> None:
         self.signal = signal.Signals(number).name
-        signal.signal(
-            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        )
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

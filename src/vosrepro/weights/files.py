@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def save_weights(
-    path: Path | str, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
-) -> None:
+def save_weights(path: Path | str, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
     """Write a state dict atomically as safetensors, with facts that `describe` reads again."""
     from safetensors.torch import save_file
 
@@ -79,8 +77,7 @@ def describe(path: Path | str) -> dict[str, Any]:
         return {"model": {}, **facts}
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
-            f"{path} does not say which method it belongs to: use weights that vosrepro trained, "
-            "selected or imported"
+            f"{path} does not say which method it belongs to: use weights that vosrepro trained, selected or imported"
         ) from error
 
 
@@ -161,7 +158,5 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         from vosrepro.base.errors import DeviceError
 
-        raise DeviceError(
-            "device cuda was asked for but torch sees no GPU: use --device cpu or auto"
-        )
+        raise DeviceError("device cuda was asked for but torch sees no GPU: use --device cpu or auto")
     return torch.device(name)

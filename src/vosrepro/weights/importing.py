@@ -67,9 +67,7 @@ def import_weights(
         state = convert(released.content)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
-    fitting = _fitting(
-        method, state, recipes if recipe is None else {recipe: recipes[recipe]}, size
-    )
+    fitting = _fitting(method, state, recipes if recipe is None else {recipe: recipes[recipe]}, size)
     name = recipe or _only(method, file, fitting)
     if name not in fitting:
         raise CheckpointError(
@@ -96,8 +94,7 @@ def _downloaded(method: str, recipe: str | None) -> Path:
     found = released_file(method, recipe)
     if found is None:
         raise DataError(
-            f"the released weights of {method}/{recipe} are not here: "
-            f"{how_to_get(method, recipe, load_released())}"
+            f"the released weights of {method}/{recipe} are not here: {how_to_get(method, recipe, load_released())}"
         )
     return found
 
@@ -125,10 +122,7 @@ def _fitting(
 def _only(method: str, file: Path, fitting: Mapping[str, Any]) -> str:
     """The recipe that is meant: the only one that fits, or the only one of this file name."""
     released = load_released()
-    named = [
-        name for name in fitting
-        if (facts := released.file(method, name)) is not None and facts.file == file.name
-    ]  # fmt: skip
+    named = [name for name in fitting if (facts := released.file(method, name)) is not None and facts.file == file.name]
     for names in (list(fitting), named):
         if len(names) == 1:
             return names[0]
@@ -137,28 +131,28 @@ def _only(method: str, file: Path, fitting: Mapping[str, Any]) -> str:
             f"{file} has the layout of {method}, but of none of its imported recipes' networks: add a recipe "
             f"to params/methods/{method}.yaml"
         )
-    raise ConfigError(
-        f"{file} fits the networks of {', '.join(fitting)}: say which it is with --recipe"
-    )
+    raise ConfigError(f"{file} fits the networks of {', '.join(fitting)}: say which it is with --recipe")
 
 
-def _load_once(
-    method: str, model: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, source: str
-) -> None:
+def _load_once(method: str, model: Mapping[str, Any], state: Mapping[str, torch.Tensor], *, source: str) -> None:
     network = build_model(method, model, weights=None, seed=0, device=torch.device("cpu"))
     assert network is not None
     load_strictly(network, state, source=source)
     broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if broken:
-        raise CheckpointError(
-            f"{source} holds values that are not finite, first in {broken[0]}: download it again"
-        )
+        raise CheckpointError(f"{source} holds values that are not finite, first in {broken[0]}: download it again")
 
 
 def _write(
-    method: str, recipe: str, size: str, file: Path, released: Any,
-    state: Mapping[str, torch.Tensor], model: Mapping[str, Any], out: Path | None,
-) -> dict[str, Any]:  # fmt: skip
+    method: str,
+    recipe: str,
+    size: str,
+    file: Path,
+    released: Any,
+    state: Mapping[str, torch.Tensor],
+    model: Mapping[str, Any],
+    out: Path | None,
+) -> dict[str, Any]:
     out = out or imported_weights(method, recipe)
     digest = file_digest(file)
     facts = load_released().file(method, recipe)

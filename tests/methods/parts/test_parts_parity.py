@@ -57,12 +57,33 @@ def test_every_array_of_the_fixture_is_an_input_or_compared(arrays):
     rows = get_parity("parts")({k: v for k, v in arrays.items() if not k.startswith("r50v2")})
     compared = {row.array for row in rows}
     inputs = {
-        "siam/x", "xcorr/z", "xcorr/x", "label/center_yx", "label/logits", "geom/boxes",
-        "geom/part_side", "parts/mask", "parts/boxes", "agg/boxes", "agg/part_logits",
-        "agg/part_weight", "agg/object_box", "agg/object_logits", "agg/multi_S", "sim/feat0",
-        "sim/feat_t", "sim/m0", "sim/mt", "rgmp/gc_x", "rgmp/refine_f", "maskloss/logits63",
-        "maskloss/gt", "bnstat/x", "lr/imagenet_steps", "lr/track_epoch",
-    }  # fmt: skip
+        "siam/x",
+        "xcorr/z",
+        "xcorr/x",
+        "label/center_yx",
+        "label/logits",
+        "geom/boxes",
+        "geom/part_side",
+        "parts/mask",
+        "parts/boxes",
+        "agg/boxes",
+        "agg/part_logits",
+        "agg/part_weight",
+        "agg/object_box",
+        "agg/object_logits",
+        "agg/multi_S",
+        "sim/feat0",
+        "sim/feat_t",
+        "sim/m0",
+        "sim/mt",
+        "rgmp/gc_x",
+        "rgmp/refine_f",
+        "maskloss/logits63",
+        "maskloss/gt",
+        "bnstat/x",
+        "lr/imagenet_steps",
+        "lr/track_epoch",
+    }
     others = {name for name in arrays if not name.startswith("r50v2/")}
     assert others == compared | inputs
 

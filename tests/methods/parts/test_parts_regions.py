@@ -36,7 +36,7 @@ def test_regions_equal_torchvisions_also_outside_of_the_frame():
 
 
 def test_no_region_gives_an_empty_result():
-    found = roi_align(torch.rand(1, 2, 8, 8), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), cells=3, stride=1)  # fmt: skip
+    found = roi_align(torch.rand(1, 2, 8, 8), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), cells=3, stride=1)
     assert found.shape == (0, 2, 3, 3)
 
 
@@ -68,9 +68,7 @@ def test_parts_without_weight_and_no_parts_at_all_cover_nothing():
     boxes = torch.tensor([[2.0, 2, 9, 9]])
     joined, covered = combine_parts(torch.ones(1, 4, 4), torch.zeros(1), boxes, (12, 12))
     assert not covered.any()
-    assert not combine_parts(torch.zeros(0, 4, 4), torch.zeros(0), torch.zeros(0, 4), (12, 12))[
-        1
-    ].any()
+    assert not combine_parts(torch.zeros(0, 4, 4), torch.zeros(0), torch.zeros(0, 4), (12, 12))[1].any()
     whole = torch.rand(12, 12)
     assert torch.equal(blend(whole, joined, covered, share=0.4), whole)
 

@@ -52,7 +52,7 @@ def test_parts_move_to_the_peak_of_their_response(net, monkeypatch):
         return found
 
     monkeypatch.setattr(net.track, "forward", scores)
-    segmenter, _ = _run(net, video, mask, failure={"enabled": False}, search={"scales": 1, "window": 0})  # fmt: skip
+    segmenter, _ = _run(net, video, mask, failure={"enabled": False}, search={"scales": 1, "window": 0})
     start = PartsSegmenter(net, **SETTINGS)
     start.init(video[0], mask)
     for before, after in zip(start.parts, segmenter.parts, strict=True):
@@ -74,9 +74,7 @@ def test_an_object_under_64_pixels_is_tracked_as_one_part(net, side):
 def test_parts_that_leave_the_frame_are_given_up_and_nothing_breaks(net):
     video, mask = _scene(frames=8, shift=16)
     segmenter, found = _run(net, video, mask)
-    assert all(
-        torch.isfinite(p).all() and torch.allclose(p.sum(0), torch.ones(96, 128)) for p in found
-    )
+    assert all(torch.isfinite(p).all() and torch.allclose(p.sum(0), torch.ones(96, 128)) for p in found)
     limit = 2 * max(96, 128)
     assert all(-limit < v < 2 * limit for part in segmenter.parts for v in part.box)
 
@@ -125,14 +123,25 @@ def test_boxes_give_the_union_of_active_parts(net):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"share_object": 1.0}, {"share_object": 0.0}, {"weighting": "uniform"},
-        {"weighting": "confidence"}, {"combine": "favos"}, {"earlier_in": "frame"},
-        {"feedback": "product"}, {"sampler": "thesis"}, {"output": "pasted-center"},
-        {"search": {"scales": 3}}, {"search": {"scales": 5}}, {"search": {"convention": "thesis"}},
-        {"refresh_every": 1}, {"refresh_every": 0}, {"limit": 0}, {"limit": 70},
+        {"share_object": 1.0},
+        {"share_object": 0.0},
+        {"weighting": "uniform"},
+        {"weighting": "confidence"},
+        {"combine": "favos"},
+        {"earlier_in": "frame"},
+        {"feedback": "product"},
+        {"sampler": "thesis"},
+        {"output": "pasted-center"},
+        {"search": {"scales": 3}},
+        {"search": {"scales": 5}},
+        {"search": {"convention": "thesis"}},
+        {"refresh_every": 1},
+        {"refresh_every": 0},
+        {"limit": 0},
+        {"limit": 70},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_variant_gives_a_distribution(net, changes):
     video, mask = _scene(frames=3)
     mask[10:25, 90:120] = 2
@@ -184,11 +193,19 @@ def _parts(count=5):
     place = torch.tensor([[50.0, 50, 40]] + [[40.0 + 5 * i, 45, 12] for i in range(1, count)])
     blank = torch.zeros(count, 1, 1, 1)
     return Parts(
-        owner=torch.zeros(count, dtype=torch.int64), whole=whole, place=place,
-        first_side=place[:, 2].clone(), level=torch.zeros(count, dtype=torch.int64), late=flags,
-        active=~flags, streak=torch.zeros(count, dtype=torch.int64), score=torch.ones(count),
-        template=blank, reference=blank, reference_mask=blank[:, 0],
-    )  # fmt: skip
+        owner=torch.zeros(count, dtype=torch.int64),
+        whole=whole,
+        place=place,
+        first_side=place[:, 2].clone(),
+        level=torch.zeros(count, dtype=torch.int64),
+        late=flags,
+        active=~flags,
+        streak=torch.zeros(count, dtype=torch.int64),
+        score=torch.ones(count),
+        template=blank,
+        reference=blank,
+        reference_mask=blank[:, 0],
+    )
 
 
 def _judge(parts, proposed, confidence, cover=None):

@@ -348,7 +348,5 @@ def test_the_full_networks_of_all_stages_fit_each_other(in_root, stage):
         net = PartsNet(**made)
         before = PartsNet(**{**made, "task": "classify"})
     state = get_method("parts").transfer(before.state_dict(), net)
-    assert {k: v.shape for k, v in state.items()} == {
-        k: v.shape for k, v in net.state_dict().items()
-    }
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in net.state_dict().items()}
     assert net.level_range == (2, 5)

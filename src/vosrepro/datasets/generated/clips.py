@@ -79,17 +79,12 @@ def make_clip(clip: Clip, root: Path, seed: int) -> ClipFacts:
                 labels[labels == label] = 0
     for target in clip.targets:
         _write(target, numbers, pictures, starts, root)
-    present = {
-        label: [f"{n:05d}" for n in numbers if (pictures[n][1] == label).any()]
-        for label in clip.spec.labels
-    }
+    present = {label: [f"{n:05d}" for n in numbers if (pictures[n][1] == label).any()] for label in clip.spec.labels}
     categories = {a.label: a.family for a in scene.actors if a.label in clip.spec.labels}
     return ClipFacts(dict(sorted(categories.items())), present)
 
 
-def _acceptable(
-    clip: Clip, numbers: list[int], seed: int
-) -> tuple[Scene, dict[int, tuple[np.ndarray, np.ndarray]]]:
+def _acceptable(clip: Clip, numbers: list[int], seed: int) -> tuple[Scene, dict[int, tuple[np.ndarray, np.ndarray]]]:
     """The first draw in which every object is well visible where it starts."""
     last = max(clip.frames - 1, 1)
     for attempt in range(_ATTEMPTS):
@@ -111,9 +106,7 @@ def _well_visible(scene: Scene, labels: np.ndarray) -> bool:
     return True
 
 
-def _starts(
-    clip: Clip, numbers: list[int], pictures: dict[int, tuple[np.ndarray, np.ndarray]]
-) -> dict[int, int]:
+def _starts(clip: Clip, numbers: list[int], pictures: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[int, int]:
     """Label -> frame where it is first well seen; a late one neither in frame 0 nor in the last third."""
     starts: dict[int, int] = {}
     for label in clip.spec.labels:

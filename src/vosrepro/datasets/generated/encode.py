@@ -67,8 +67,7 @@ def box_xml(labels: np.ndarray) -> str:
     objects = []
     for label in np.unique(labels[(labels > 0) & (labels < VOID)]).tolist():
         rows, columns = np.nonzero(labels == label)
-        corners = {"xmax": columns.max() + 1, "xmin": columns.min(),
-                   "ymax": rows.max() + 1, "ymin": rows.min()}  # fmt: skip
+        corners = {"xmax": columns.max() + 1, "xmin": columns.min(), "ymax": rows.max() + 1, "ymin": rows.min()}
         box = "".join(f"<{name}>{value}</{name}>" for name, value in corners.items())
         objects.append(
             f"  <object><trackid>{label - 1}</trackid><name>n{91000000 + label:08d}</name>"

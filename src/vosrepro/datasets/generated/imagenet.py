@@ -1,7 +1,7 @@
 """A miniature of ImageNet-2012 in the layout of extracted class archives: ten classes of textured shapes.
 
-A class is a kind of outline with a texture pattern and, in most images, a hue. Training images hold one grey and one CMYK JPEG, as the official
-set does.
+A class is a kind of outline with a texture pattern and, in most images, a hue. Training images hold one grey
+and one CMYK JPEG, as the official set does.
 """
 
 from __future__ import annotations

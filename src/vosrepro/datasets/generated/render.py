@@ -38,12 +38,8 @@ def render(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray]:
 def _camera(scene: Scene, time: float) -> tuple[float, float]:
     """How far the camera has moved to the right and down since the start, pixels."""
     d, height = scene.camera, scene.spec.height
-    x = 0.18 * height * (d[0] - 0.5) * 2 * time + 0.06 * height * float(
-        sine(d[1] + 2 * d[2] * time)
-    )
-    y = 0.08 * height * (d[3] - 0.5) * 2 * time + 0.03 * height * float(
-        sine(d[4] + 2 * d[5] * time)
-    )
+    x = 0.18 * height * (d[0] - 0.5) * 2 * time + 0.06 * height * float(sine(d[1] + 2 * d[2] * time))
+    y = 0.08 * height * (d[3] - 0.5) * 2 * time + 0.03 * height * float(sine(d[4] + 2 * d[5] * time))
     return x - 0.06 * height * float(sine(d[1])), y - 0.03 * height * float(sine(d[4]))
 
 
@@ -114,15 +110,11 @@ def _paint_actor(
     labels[box][rows, cols] = actor.label
 
 
-def _paint_post(
-    scene: Scene, post: Post, sway: tuple[float, float], image: np.ndarray, labels: np.ndarray
-) -> None:
+def _paint_post(scene: Scene, post: Post, sway: tuple[float, float], image: np.ndarray, labels: np.ndarray) -> None:
     """Posts stand nearest to the camera, so they move most."""
     height = scene.spec.height
     x = post.x - 1.6 * sway[0]
-    corners = np.array(
-        [[x, 0], [x + post.width, 0], [x + post.width + post.lean, height], [x + post.lean, height]]
-    )
+    corners = np.array([[x, 0], [x + post.width, 0], [x + post.width + post.lean, height], [x + post.lean, height]])
     fixed = [np.rint(corners * 2**_SUBPIXEL).astype(np.int32)]
     cv2.fillPoly(image, fixed, [int(t) for t in post.tone], shift=_SUBPIXEL)
     cv2.fillPoly(labels, fixed, 0, shift=_SUBPIXEL)

@@ -145,9 +145,7 @@ def draw_scene(spec: Spec, rng: np.random.Generator) -> Scene:
     )
 
 
-def _actor(
-    spec: Spec, rng: np.random.Generator, label: int, family: str, hue: float, others: list[Actor]
-) -> Actor:
+def _actor(spec: Spec, rng: np.random.Generator, label: int, family: str, hue: float, others: list[Actor]) -> Actor:
     radius = spec.height * rng.uniform(*spec.radius)
     pattern, second = rng.choice(PATTERNS, 2)
     skins = (skin(rng, hue, str(pattern)), skin(rng, hue + rng.uniform(-0.1, 0.1), str(second)))
@@ -178,8 +176,7 @@ def _track(
         turn = rng.random()
         end = start + reach * np.array([float(cosine(turn)), float(sine(turn))])
         gaps = [
-            max(abs(start[0] - o.track.start[0]), abs(start[1] - o.track.start[1]))
-            / (radius + o.radius)
+            max(abs(start[0] - o.track.start[0]), abs(start[1] - o.track.start[1])) / (radius + o.radius)
             for o in others
         ]
         inside = bool(np.all(end > 0.3 * margin) and np.all(end < size - 0.3 * margin))
@@ -218,9 +215,7 @@ def _ghost(actor: Actor) -> Actor:
         start=(actor.track.start[0] + x, actor.track.start[1] + y),
         end=(actor.track.end[0] + x, actor.track.end[1] + y),
     )
-    return replace(
-        actor, label=255, radius=0.6 * actor.radius, track=track, ghost=True, family="blob"
-    )
+    return replace(actor, label=255, radius=0.6 * actor.radius, track=track, ghost=True, family="blob")
 
 
 def _post(spec: Spec, rng: np.random.Generator) -> Post:

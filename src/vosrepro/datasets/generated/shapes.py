@@ -28,9 +28,7 @@ def _ellipse(x: float, y: float, a: float, b: float, turn: float = 0.0) -> np.nd
     return np.stack([x + c * u - s * v, y + s * u + c * v], 1)
 
 
-def _limb(
-    x: float, y: float, turn: float, length: float, width: float
-) -> tuple[np.ndarray, float, float]:
+def _limb(x: float, y: float, turn: float, length: float, width: float) -> tuple[np.ndarray, float, float]:
     """A rounded bar from (x, y) in a direction; also returns its far end."""
     dx, dy = float(length * cosine(turn)), float(length * sine(turn))
     bar = _ellipse(x + dx / 2, y + dy / 2, length / 2 + width / 2, width / 2, turn)
@@ -60,9 +58,7 @@ def _fish(d: np.ndarray, time: float) -> list[Part]:
     swing = 0.13 * float(sine(time + d[0]))
     height = 0.45 + 0.2 * d[1]
     c, s = float(cosine(swing)), float(sine(swing))
-    tail = np.array(
-        [[0.1, 0.0], [-0.6, -0.55 - 0.2 * d[2]], [-0.45, 0.0], [-0.6, 0.55 + 0.2 * d[2]]]
-    )
+    tail = np.array([[0.1, 0.0], [-0.6, -0.55 - 0.2 * d[2]], [-0.45, 0.0], [-0.6, 0.55 + 0.2 * d[2]]])
     tail = np.stack([c * tail[:, 0] - s * tail[:, 1], s * tail[:, 0] + c * tail[:, 1]], 1)
     fin = np.array([[-0.3, -0.3], [0.35, -0.3], [-0.25 + 0.3 * swing, -height - 0.35]])
     return [(tail - np.array([0.7, 0.0]), 1), (fin, 1), (_ellipse(0.1, 0, 0.95, height), 0)]

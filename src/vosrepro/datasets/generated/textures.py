@@ -74,10 +74,7 @@ def backdrop(rng: np.random.Generator) -> np.ndarray:
     height, width = BACKDROP
     hue, strength = rng.random(), rng.uniform(0.08, 0.4)
     tones = [
-        color(
-            hue + rng.uniform(-0.15, 0.15), strength * rng.uniform(0.5, 1), rng.uniform(0.25, 0.8)
-        )
-        for _ in range(4)
+        color(hue + rng.uniform(-0.15, 0.15), strength * rng.uniform(0.5, 1), rng.uniform(0.25, 0.8)) for _ in range(4)
     ]
     cloud = fractal(rng, height, width, 4)
     level = np.clip(cloud * 4 // 256, 0, 3)

@@ -111,9 +111,7 @@ def _davis_target(tree: str, name: str, *, binary: bool = False) -> Target:
 def _test_dev(i: int) -> Clip:
     name = f"dev-{i:02d}"
     spec = Spec(*_cycle(_SIZES, i), labels=(1, 2, 3)[: 2 + i % 2], families=SEEN)
-    target = Target(
-        f"{_DEV}/JPEGImages/480p/{name}", f"{_DEV}/Annotations/480p/{name}", masks="first"
-    )
+    target = Target(f"{_DEV}/JPEGImages/480p/{name}", f"{_DEV}/Annotations/480p/{name}", masks="first")
     return Clip(f"test-dev/{name}", spec, 12, (target,))
 
 
@@ -121,9 +119,7 @@ def _large(i: int) -> Clip:
     """A high-resolution video, one landscape and one portrait, numbered from 1."""
     name = f"ali-{i:02d}"
     spec = Spec(*((144, 256), (256, 144))[i % 2], labels=(1, 2)[: 1 + i % 2], families=SEEN)
-    target = Target(
-        f"Alibaba/JPEGImages/{name}", f"Alibaba/Annotations/{name}", first_number=1, enlarged=5
-    )
+    target = Target(f"Alibaba/JPEGImages/{name}", f"Alibaba/Annotations/{name}", first_number=1, enlarged=5)
     return Clip(f"large/{name}", spec, 8, (target,))
 
 
@@ -131,9 +127,7 @@ def _davis_lists(root: Path, names: list[str]) -> None:
     for split in ("train", "val"):
         ours = [name for name in names if name.startswith(f"{split}-")]
         single = [name for name in ours if (root / _D16 / "JPEGImages/480p" / name).is_dir()]
-        several = [
-            name for name in ours if split == "train" or name not in single or name <= "val-07"
-        ]
+        several = [name for name in ours if split == "train" or name not in single or name <= "val-07"]
         for tree in (_D16, _D17):
             _lines(root / tree / f"ImageSets/2016/{split}.txt", single)
         _lines(root / _D17 / f"ImageSets/2017/{split}.txt", several)

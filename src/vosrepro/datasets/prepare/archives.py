@@ -41,7 +41,7 @@ class Member:
 
 def extract(
     archive: Path, target: Path, *, needs: Sequence[str], merge: bool = False, max_bytes: int = MAX_BYTES
-) -> int:  # fmt: skip
+) -> int:
     """Extract an archive so that `needs` lie directly in `target`, however deep they are nested in it.
 
     Args:
@@ -68,8 +68,7 @@ def extract(
             root = find_root(work, needs)
             if root is None:
                 raise DataError(
-                    f"{archive} is another archive: it holds {_listing(work)}, but nowhere "
-                    f"{' and '.join(needs)}"
+                    f"{archive} is another archive: it holds {_listing(work)}, but nowhere {' and '.join(needs)}"
                 )
             if merge:
                 _merge(root, target)
@@ -79,8 +78,7 @@ def extract(
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise DataError(
-            f"{target} cannot be written ({error.strerror or error}): free space or fix permissions, then "
-            "run again"
+            f"{target} cannot be written ({error.strerror or error}): free space or fix permissions, then run again"
         ) from error
     return count
 
@@ -92,9 +90,7 @@ def find_root(folder: Path, needs: Sequence[str]) -> Path | None:
         for candidate in level:
             if all((candidate / need).exists() for need in needs):
                 return candidate
-        level = [
-            c for p in level for c in sorted(p.iterdir()) if c.name not in _LEAVES and c.is_dir()
-        ]
+        level = [c for p in level for c in sorted(p.iterdir()) if c.name not in _LEAVES and c.is_dir()]
     return None
 
 
@@ -116,9 +112,15 @@ def _faults_named(archive: Path) -> Iterator[None]:
     try:
         yield
     except (
-        zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError,
-        RuntimeError, NotImplementedError,
-    ) as error:  # fmt: skip
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        gzip.BadGzipFile,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         with archive.open("rb") as file:
             page = file.read(200).lstrip().startswith(b"<")
         reason = " ".join(str(error).split())[:80]
@@ -136,9 +138,14 @@ def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
 
 def _tar_member(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
     kind = (
-        "file" if info.isfile() else "folder" if info.isdir()
-        else "link" if info.islnk() or info.issym() else "special file"
-    )  # fmt: skip
+        "file"
+        if info.isfile()
+        else "folder"
+        if info.isdir()
+        else "link"
+        if info.islnk() or info.issym()
+        else "special file"
+    )
 
     def stream() -> IO[bytes]:
         found = opened.extractfile(info)

@@ -22,9 +22,7 @@ READ_WHOLE_BYTES = 512 * 2**20
 _SAMPLES = 200  # image and mask pairs, at least, that are read of a part too large to be read whole
 
 
-def check_part(
-    part: str, data: DataParams, listing: Listing, *, full: bool
-) -> tuple[dict[str, Any], list[str]]:
+def check_part(part: str, data: DataParams, listing: Listing, *, full: bool) -> tuple[dict[str, Any], list[str]]:
     """Check a part of the data and add its folders to a listing.
 
     Args:
@@ -90,8 +88,7 @@ class _Look:
             elif not self.content and lengths.get(path):
                 self.first_masks.append((path, inventory.binary))
         lines: list[Line] = [
-            (_name_in(inventory.folder, path), length, reading.hashes.get(path))
-            for path, length in lengths.items()
+            (_name_in(inventory.folder, path), length, reading.hashes.get(path)) for path, length in lengths.items()
         ]
         self.listing.add(self.part, lines, digest_of="content" if self.content else "sizes")
         self.defects += reading.defects
@@ -173,9 +170,7 @@ class _Reading:
                 continue
             ours, its = self.sizes[mask], self.sizes[image]
             if ours != its:
-                self.defects.append(
-                    f"{mask} is {ours[0]}x{ours[1]} pixels but its frame {image} is {its[0]}x{its[1]}"
-                )
+                self.defects.append(f"{mask} is {ours[0]}x{ours[1]} pixels but its frame {image} is {its[0]}x{its[1]}")
 
     def look_for_objects(self, path: Path, *, binary: bool) -> None:
         try:

@@ -52,9 +52,7 @@ def download(
         found = file_md5(part)
         if found != md5:
             part.unlink()
-            raise DataError(
-                f"{url} gave a file with MD5 {found} instead of {md5}: it was removed, download it again"
-            )
+            raise DataError(f"{url} gave a file with MD5 {found} instead of {md5}: it was removed, download it again")
     part.rename(target)
     return target
 

@@ -49,9 +49,7 @@ class Inventory:
     def files(self) -> list[Path]:
         """Every file once, sorted."""
         masks = (mask for _, mask in self.pairs if mask is not None)
-        return sorted(
-            {*(image for image, _ in self.pairs), *masks, *self.first_masks, *self.others}
-        )
+        return sorted({*(image for image, _ in self.pairs), *masks, *self.first_masks, *self.others})
 
 
 def take_inventory(part: str, data: DataParams) -> Iterator[Inventory]:
@@ -142,9 +140,7 @@ def _youtube_train(data: DataParams, *, only_jjval: bool) -> Iterator[Inventory]
         yield found
 
 
-def _youtube_run(
-    data: DataParams, *, split: str, frame_source: str, dataset: str = "ytvos"
-) -> Iterator[Inventory]:
+def _youtube_run(data: DataParams, *, split: str, frame_source: str, dataset: str = "ytvos") -> Iterator[Inventory]:
     """What a run on "valid" or "jjval" reads: frames, and masks where objects begin."""
     root = set_folder(dataset, data)
     archive = root / ("train" if split == "jjval" else "valid")
@@ -271,12 +267,8 @@ PARTS: dict[str, Callable[[DataParams], Iterator[Inventory]]] = {
     "ytvos-jjval-all": partial(_youtube_run, split="jjval", frame_source="all"),
     "ytvos-valid": partial(_youtube_run, split="valid", frame_source="annotated"),
     "ytvos-valid-all": partial(_youtube_run, split="valid", frame_source="all"),
-    "ytvos19-valid": partial(
-        _youtube_run, split="valid", frame_source="annotated", dataset="ytvos19"
-    ),
-    "ytvos19-valid-all": partial(
-        _youtube_run, split="valid", frame_source="all", dataset="ytvos19"
-    ),
+    "ytvos19-valid": partial(_youtube_run, split="valid", frame_source="annotated", dataset="ytvos19"),
+    "ytvos19-valid-all": partial(_youtube_run, split="valid", frame_source="all", dataset="ytvos19"),
     "static": _static,
     "bl30k": _bl30k,
     "imagenet": partial(_imagenet, only_validation=False),

@@ -57,9 +57,7 @@ class Listing:
 
     def digest(self) -> str:
         """One digest over all folders in the order of their names."""
-        return value_digest(
-            [[*key, *asdict(facts).values()] for key, facts in sorted(self.rows.items())]
-        )
+        return value_digest([[*key, *asdict(facts).values()] for key, facts in sorted(self.rows.items())])
 
     def write(self, path: Path) -> None:
         """Write the listing as CSV, sorted; equal data give equal bytes."""
@@ -89,9 +87,7 @@ class Listing:
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
         except (ValueError, KeyError, TypeError, csv.Error) as error:
-            raise DataError(
-                f"{path} is not a listing that `vosrepro data prepare` wrote ({error!r})"
-            ) from error
+            raise DataError(f"{path} is not a listing that `vosrepro data prepare` wrote ({error!r})") from error
         if not rows:
             raise DataError(f"{path} lists no folder: run `vosrepro data prepare` again")
         return cls(rows)

@@ -91,7 +91,8 @@ def how_to_get(name: str, root: Path) -> str:
     archives = PREPARATIONS[name]
     steps = [f"{a.names[0]} ({a.url or a.obtain})" for a in archives]
     if not steps:
-        return f"data set '{name}' is not there: {SOURCES[name].obtain.replace('there', f'at {root / SOURCES[name].folder}', 1)}"
+        obtain = SOURCES[name].obtain.replace("there", f"at {root / SOURCES[name].folder}", 1)
+        return f"data set '{name}' is not there: {obtain}"
     direct = " or add --download;" if any(a.url for a in archives) else ""
     return (
         f"data set '{name}' is not there: put {'; '.join(steps)} into {root / 'downloads'}{direct} or give the "
@@ -103,9 +104,7 @@ def _gather(archives: Sequence[Archive], downloads: Path, *, fetch: bool) -> lis
     """Archives that were downloaded, by us now or by a person before."""
     found: list[Path] = []
     for archive in archives:
-        here = sorted(
-            p for pattern in archive.names for p in downloads.glob(pattern) if p.is_file()
-        )
+        here = sorted(p for pattern in archive.names for p in downloads.glob(pattern) if p.is_file())
         if not here and fetch and archive.url:
             log.info("downloading %s", archive.url)
             here = [_fetched(archive.url, downloads / archive.names[0])]
@@ -134,9 +133,7 @@ def _archive_of(path: Path, name: str, archives: Sequence[Archive]) -> Archive:
     if len(archives) == 1:  # a renamed download; its content decides
         return archives[0]
     official = ", ".join(a.names[0] for a in archives) or "a folder"
-    raise DataError(
-        f"which part of '{name}' {path} is cannot be told: give it its name, one of {official}"
-    )
+    raise DataError(f"which part of '{name}' {path} is cannot be told: give it its name, one of {official}")
 
 
 def _install(archive: Archive, path: Path, folder: Path, max_bytes: int) -> None:
@@ -182,9 +179,7 @@ def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> bool:
     found = [place for each in wanted if (place := find_root(source, each)) is not None]
     if not found:
         inside = ", ".join(sorted(p.name for p in source.iterdir())[:5]) or "nothing"
-        raise DataError(
-            f"{source} does not hold '{name}': it has {inside}, but nowhere {' or '.join(needs)}"
-        )
+        raise DataError(f"{source} does not hold '{name}': it has {inside}, but nowhere {' or '.join(needs)}")
     root = found[0].resolve()
     if folder.exists() or folder.is_symlink():
         if folder.resolve() == root:
@@ -219,9 +214,7 @@ def _install_list(listed: Path, folder: Path) -> None:
         temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
-def _described(
-    name: str, data: DataParams, folder: Path, files: Sequence[Path], out: Path
-) -> dict[str, Any]:
+def _described(name: str, data: DataParams, folder: Path, files: Sequence[Path], out: Path) -> dict[str, Any]:
     from vosrepro.datasets.prepare.verification import verify
 
     parts = [
@@ -236,9 +229,7 @@ def _described(
         **facts,
         "name": name,
         "folder": str(folder),
-        "archives": [
-            {"name": p.name, "bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files
-        ],
+        "archives": [{"name": p.name, "bytes": p.stat().st_size, "sha256": file_digest(p)} for p in files],
         "provenance": provenance(),
     }
     write_json(out, manifest)

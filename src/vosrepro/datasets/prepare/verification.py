@@ -26,10 +26,19 @@ _FAMILIES = {
 #: Videos or images of the official parts; having fewer is no defect, but a person should see it. Sources: the sets'
 #: own pages; ImageNet-VID: both halves together.
 OFFICIAL_VIDEOS = {
-    "davis16-train": 30, "davis16-val": 20, "davis17-train": 60, "davis17-val": 30, "davis17-testdev": 30,
-    "ytvos-valid": 474, "ytvos-valid-all": 474, "ytvos19-valid": 507, "ytvos19-valid-all": 507,
-    "imagenet": 1_281_167 + 50_000, "imagenet-val": 50_000, "imagenet-vid": 4417,
-}  # fmt: skip
+    "davis16-train": 30,
+    "davis16-val": 20,
+    "davis17-train": 60,
+    "davis17-val": 30,
+    "davis17-testdev": 30,
+    "ytvos-valid": 474,
+    "ytvos-valid-all": 474,
+    "ytvos19-valid": 507,
+    "ytvos19-valid-all": 507,
+    "imagenet": 1_281_167 + 50_000,
+    "imagenet-val": 50_000,
+    "imagenet-vid": 4417,
+}
 
 
 def verify(
@@ -79,9 +88,7 @@ def verify(
             facts["official_videos"] = OFFICIAL_VIDEOS[part]
         described[part] = facts
     if defects:
-        raise DataError(
-            defect_list(dict.fromkeys(defects)) + (_advice(data) if wrong_files else "")
-        )
+        raise DataError(defect_list(dict.fromkeys(defects)) + (_advice(data) if wrong_files else ""))
     return {
         "root": data.root,
         "generated": data.generated,
@@ -115,9 +122,7 @@ def parts_of_plan(plan: Plan) -> list[str]:
 def benchmark_part(benchmark: BenchmarkParams) -> str:
     """The part that a benchmark reads."""
     if benchmark.dataset in ("ytvos", "ytvos19"):
-        return f"{benchmark.dataset}-{benchmark.split}" + (
-            "-all" if benchmark.frame_source == "all" else ""
-        )
+        return f"{benchmark.dataset}-{benchmark.split}" + ("-all" if benchmark.frame_source == "all" else "")
     if benchmark.dataset == "ali21":
         return "ali21"
     if benchmark.dataset == "davis2017-testdev":

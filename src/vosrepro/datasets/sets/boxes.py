@@ -53,9 +53,7 @@ def read_boxes(path: Path) -> FrameBoxes:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(
-            f"{path} is not a box annotation of ImageNet-VID ({error}): extract it again"
-        ) from error
+        raise DataError(f"{path} is not a box annotation of ImageNet-VID ({error}): extract it again") from error
     return FrameBoxes((height, width), boxes)
 
 

@@ -43,15 +43,11 @@ def original_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]
     if benchmark.dataset == "ali21":
         return alibaba.benchmark(benchmark.split, data)
     if benchmark.dataset in ("ytvos", "ytvos19"):
-        return youtube.benchmark(
-            benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset
-        )
+        return youtube.benchmark(benchmark.split, benchmark.frame_source, data, dataset=benchmark.dataset)
     return davis.benchmark(benchmark.dataset, benchmark.split, data)
 
 
-def benchmark_images(
-    benchmark: BenchmarkParams, data: DataParams
-) -> tuple[list[LabeledImage], list[str]]:
+def benchmark_images(benchmark: BenchmarkParams, data: DataParams) -> tuple[list[LabeledImage], list[str]]:
     """The images of a benchmark that classifies, and the names of the classes that their labels count.
 
     Raises:
@@ -79,9 +75,7 @@ def benchmark_truth(benchmark: BenchmarkParams, data: DataParams) -> Truth:
     return davis.truth(benchmark.dataset, benchmark.split, data)
 
 
-def training_videos(
-    set_name: str, data: DataParams, *, exclude: Collection[str] = ()
-) -> list[Video]:
+def training_videos(set_name: str, data: DataParams, *, exclude: Collection[str] = ()) -> list[Video]:
     """The videos of a training set.
 
     Args:
@@ -100,9 +94,7 @@ def training_videos(
     return videos if set_name not in data.lists else _kept(videos, set_name, data, exclude)
 
 
-def _kept(
-    videos: Sequence[Video], set_name: str, data: DataParams, exclude: Collection[str]
-) -> list[Video]:
+def _kept(videos: Sequence[Video], set_name: str, data: DataParams, exclude: Collection[str]) -> list[Video]:
     path = kept_list(set_name, data)
     names = set(read_list(path))
     missing = sorted(names - {video.name for video in videos} - set(exclude))

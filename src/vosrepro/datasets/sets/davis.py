@@ -80,9 +80,7 @@ def truth(dataset: str, split: str, data: DataParams) -> Truth:
         DataError: for test-dev, whose annotations are not public.
     """
     if dataset == "davis2017-testdev":
-        raise DataError(
-            "the ground truth of DAVIS 2017 test-dev is not public: submit to its server"
-        )
+        raise DataError("the ground truth of DAVIS 2017 test-dev is not public: submit to its server")
     folder = set_folder(dataset, data) / "Annotations" / RESOLUTION
     return Truth(folder, sequences(dataset, split, data))
 

@@ -101,17 +101,13 @@ def set_folder(name: str, data: DataParams) -> Path:
     source: Source = pick(SOURCES, name, what="data set", where="vosrepro.datasets")
     folder = Path(data.root) / data.sets.get(name, source.folder)
     if not folder.is_dir():
-        raise DataError(
-            f"data set '{name}' is missing: there is no folder {folder}; {_how(source, data)}"
-        )
+        raise DataError(f"data set '{name}' is missing: there is no folder {folder}; {_how(source, data)}")
     nested = [folder, *(folder / inner for inner in ("DAVIS", folder.name, "BL30K"))]
     for candidate in nested:
         if any((candidate / need).is_dir() for need in source.needs):
             return candidate
     wanted = " or ".join(source.needs)
-    raise DataError(
-        f"data set '{name}' is incomplete: {folder} has no {wanted}; {_how(source, data)}"
-    )
+    raise DataError(f"data set '{name}' is incomplete: {folder} has no {wanted}; {_how(source, data)}")
 
 
 def kept_list(set_name: str, data: DataParams) -> Path:

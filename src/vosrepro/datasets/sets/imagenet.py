@@ -157,10 +157,7 @@ def validation_images(data: DataParams) -> list[LabeledImage]:
             f"{folder / DEVKIT / TRUTH} has {len(labels)} labels for {len(found)} validation images: "
             "take images and development kit of the same release"
         )
-    return [
-        LabeledImage(name, path, label, place)
-        for (name, path, place), label in zip(found, labels, strict=True)
-    ]
+    return [LabeledImage(name, path, label, place) for (name, path, place), label in zip(found, labels, strict=True)]
 
 
 def _in_folders(
@@ -196,9 +193,7 @@ def _members(archive: Path, *endings: str) -> list[tarfile.TarInfo]:
         with tarfile.open(archive, mode="r:") as opened:
             return [m for m in opened if m.isfile() and Path(m.name).suffix.lower() in endings]
     except (tarfile.TarError, OSError) as error:
-        raise DataError(
-            f"{archive} is not a sound tar file ({error}): download it again"
-        ) from error
+        raise DataError(f"{archive} is not a sound tar file ({error}): download it again") from error
 
 
 class _Window(io.RawIOBase):

@@ -40,9 +40,7 @@ def training(data: DataParams, *, val_too: bool) -> list[Video]:
     """
     folder = set_folder("imagenet-vid", data)
     return [
-        open_snippet(folder, name)
-        for half in (HALVES if val_too else HALVES[:1])
-        for name in snippets(folder, half)
+        open_snippet(folder, name) for half in (HALVES if val_too else HALVES[:1]) for name in snippets(folder, half)
     ]
 
 
@@ -85,9 +83,7 @@ def open_snippet(folder: Path, name: str) -> Video:
     names = frame_names(frames)
     missing = sorted(set(names) - set(annotations))
     if missing:
-        raise DataError(
-            f"{notes / missing[0]}.xml is missing, but its frame is there: extract the annotations again"
-        )
+        raise DataError(f"{notes / missing[0]}.xml is missing, but its frame is there: extract the annotations again")
     starts = FirstMask(annotations[names[0]], names[0], binary=False)
     return Video(name, frames, annotations, starts)
 

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 _JPEG_QUALITY = 75  # Pillow's default, which upstream left
 
 
-def fitted(
-    image: Image.Image, resample: Image.Resampling, *, inside: tuple[int, int]
-) -> Image.Image:
+def fitted(image: Image.Image, resample: Image.Resampling, *, inside: tuple[int, int]) -> Image.Image:
     """A copy that fits into a box (width, height) with the same aspect ratio; never larger.
 
     Without the first, coarse reduction that newer versions of Pillow make for speed.
@@ -91,14 +89,10 @@ def resized_video(video: Video, folder: Path) -> Video:
         DataError: if the copies were not made.
     """
     if not (folder / RESIZED_SIZES).is_file():
-        raise DataError(
-            f"the scaled copies {folder} are missing: run the workflow, or `vosrepro resize`"
-        )
+        raise DataError(f"the scaled copies {folder} are missing: run the workflow, or `vosrepro resize`")
     width, height = read_json(folder / RESIZED_SIZES)[video.name]
     images, masks = folder / "JPEGImages" / video.name, folder / "Annotations" / video.name
-    copy = replace(
-        open_video(video.name, images, masks, binary=video.binary), original_size=(height, width)
-    )
+    copy = replace(open_video(video.name, images, masks, binary=video.binary), original_size=(height, width))
     return replace(copy, starts=video.starts) if video.starts else copy
 
 
@@ -132,9 +126,7 @@ def _find_objects(video: Video, folder: Path, finder: Callable[[np.ndarray], np.
         return
     labels = finder(read_frame(folder / "JPEGImages" / video.name / name))
     if not labels.any():
-        raise DataError(
-            f"the detector finds nothing in {video.frames[0]}: put a mask of this frame beside the video"
-        )
+        raise DataError(f"the detector finds nothing in {video.frames[0]}: put a mask of this frame beside the video")
     write_labels(target, labels)
 
 

@@ -216,9 +216,7 @@ def read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
-        raise DataError(
-            f"{path} is missing: extract the whole archive, its ImageSets folder included"
-        ) from error
+        raise DataError(f"{path} is missing: extract the whole archive, its ImageSets folder included") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a UTF-8 text file: restore the original list") from error
     found = [line.strip() for line in lines if line.strip()]

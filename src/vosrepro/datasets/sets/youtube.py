@@ -40,9 +40,7 @@ def train_folder(data: DataParams) -> Path:
     return resized if resized.is_dir() else root / "train"
 
 
-def image_folder(
-    split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos"
-) -> Path:
+def image_folder(split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos") -> Path:
     """Where the frames lie that a method is run on.
 
     Args:
@@ -66,9 +64,7 @@ def image_folder(
     return folder
 
 
-def benchmark(
-    split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos"
-) -> list[Video]:
+def benchmark(split: str, frame_source: str, data: DataParams, *, dataset: str = "ytvos") -> list[Video]:
     """The videos of "valid" or "jjval", each object with the frame where it is given.
 
     Raises:
@@ -79,9 +75,7 @@ def benchmark(
     images = image_folder(split, frame_source, data, dataset=dataset)
     meta = read_meta(root / archive / "meta.json")
     names = read_list(jjval_list(data)) if split == "jjval" else list_videos(images)
-    return [
-        _video(name, images / name, root / archive / "Annotations" / name, meta) for name in names
-    ]
+    return [_video(name, images / name, root / archive / "Annotations" / name, meta) for name in names]
 
 
 def truth(split: str, data: DataParams) -> Truth:
@@ -91,9 +85,7 @@ def truth(split: str, data: DataParams) -> Truth:
         DataError: for "valid", whose annotations are not public.
     """
     if split != "jjval":
-        raise DataError(
-            f"the ground truth of YouTube-VOS {split} is not public: submit to its server"
-        )
+        raise DataError(f"the ground truth of YouTube-VOS {split} is not public: submit to its server")
     folder = set_folder("ytvos", data) / "train"
     return Truth(folder / "Annotations", tuple(read_list(jjval_list(data))), folder / "meta.json")
 
@@ -113,10 +105,7 @@ def training(data: DataParams, *, held_out: bool) -> list[Video]:
         names = [name for name in names if name not in away]
     meta = read_meta(set_folder("ytvos", data) / "train" / "meta.json", optional=True)
     return [
-        _video(
-            name, folder / "JPEGImages" / name, folder / "Annotations" / name, meta, strict=False
-        )
-        for name in names
+        _video(name, folder / "JPEGImages" / name, folder / "Annotations" / name, meta, strict=False) for name in names
     ]
 
 
@@ -146,9 +135,7 @@ def read_meta(path: Path, *, optional: bool = False) -> Mapping[str, Any]:
                 if not 0 < int(label) < VOID or not facts["frames"]:
                     raise ValueError(f"object {label} of {name}")
     except OSError as error:
-        raise DataError(
-            f"{path} is missing: extract the whole archive, meta.json included"
-        ) from error
+        raise DataError(f"{path} is missing: extract the whole archive, meta.json included") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a meta.json of YouTube-VOS ({error!r})") from error
     return videos
@@ -164,9 +151,7 @@ def _without_twins(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _video(
-    name: str, images: Path, annotations: Path, meta: Mapping[str, Any], *, strict: bool = True
-) -> Video:
+def _video(name: str, images: Path, annotations: Path, meta: Mapping[str, Any], *, strict: bool = True) -> Video:
     masks = list_masks(annotations)
     if name in meta:
         objects = meta[name]["objects"]
@@ -194,9 +179,7 @@ def _starts_in(masks: Mapping[str, Path]) -> dict[int, str]:
 
 def _check(video: Video, annotations: Path) -> None:
     if not video.starts:
-        raise DataError(
-            f"{annotations} gives no object, so there is nothing to track in {video.name}"
-        )
+        raise DataError(f"{annotations} gives no object, so there is nothing to track in {video.name}")
     frames = set(frame_names(video.frames))
     for label, frame in video.starts.items():
         if frame not in frames:

@@ -47,10 +47,7 @@ class FolderImages:
     """
 
     def __init__(self, folder: Path, *, rate: Fraction = Fraction(25)) -> None:
-        paths = [
-            p for p in folder.iterdir()
-            if p.suffix.lower() in IMAGES and not p.name.startswith(".")
-        ]  # fmt: skip
+        paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith(".")]
         if not paths:
             raise DataError(f"{folder} has no {', '.join(IMAGES)}: give a folder of frames")
         self.paths = sorted(paths, key=lambda path: _natural(path.stem))
@@ -126,8 +123,7 @@ class VideoImages:
         except FFmpegError as error:
             if not count:
                 raise DataError(
-                    f"{self.path} cannot be read as a video ({error.strerror}): convert it, or give a "
-                    "folder of frames"
+                    f"{self.path} cannot be read as a video ({error.strerror}): convert it, or give a folder of frames"
                 ) from error
             log.warning("%s is damaged after frame %d: the rest is left out", self.path, count - 1)
 
@@ -186,8 +182,11 @@ class OwnClip:
             if identity in self.starts:
                 log.warning(
                     "object %d of %s began on frame %s already: its mask on frame %s is left out",
-                    identity, self.name, self.starts[identity], frame,
-                )  # fmt: skip
+                    identity,
+                    self.name,
+                    self.starts[identity],
+                    frame,
+                )
             self.starts.setdefault(identity, frame)
 
 
@@ -241,9 +240,7 @@ def assign_masks(given: Sequence[str], frame_names: Sequence[str]) -> dict[str, 
                 f"{len(frame_names) - 1} or a name such as {frame_names[0]}"
             )
         if frame in found:
-            raise DataError(
-                f"{found[frame]} and {path} are both for frame {frame}: give one of them"
-            )
+            raise DataError(f"{found[frame]} and {path} are both for frame {frame}: give one of them")
         found[frame] = path
     return found
 

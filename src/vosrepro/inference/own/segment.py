@@ -162,9 +162,7 @@ class _Continued:
             key=lambda identity: (index[clip.starts[identity]], identity),
         )
         known, first = set(self.order), self.frame_names[0]
-        self.starts: Mapping[int, str] = {
-            i: first if i in known else start for i, start in clip.starts.items()
-        }
+        self.starts: Mapping[int, str] = {i: first if i in known else start for i, start in clip.starts.items()}
 
     def image(self, index: int) -> np.ndarray:
         """See `Source.image`."""
@@ -197,13 +195,9 @@ class _Restored:
         return self.inner.step(frame, new)
 
 
-def _run(
-    job: Job, past: Past, progress: Callable[[], object]
-) -> tuple[list[FrameTime], dict[str, str]]:
+def _run(job: Job, past: Past, progress: Callable[[], object]) -> tuple[list[FrameTime], dict[str, str]]:
     setup, settings = job.setup, job.settings
-    model = inference_model(
-        setup.method, setup.model, weights=setup.weights, seed=0, device=job.device
-    )
+    model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
     segmenter: Segmenter = get_method(setup.method).segmenter(model, **settings)
     results = _results(job, segmenter, job.clip)
     if past.digests:
@@ -230,9 +224,7 @@ def _run(
 
 
 def _results(job: Job, segmenter: Segmenter, clip: Any, **options: Any) -> Iterator[Result]:
-    return segment_video(
-        lambda: segmenter, clip, device=job.device, short_side_px=job.short_side_px, **options
-    )
+    return segment_video(lambda: segmenter, clip, device=job.device, short_side_px=job.short_side_px, **options)
 
 
 def _rest(job: Job, segmenter: Segmenter, last: str) -> Iterator[Result]:
@@ -280,11 +272,16 @@ def _identity(job: Job) -> str:
     weights = job.setup.weights
     return value_digest(
         [
-            frames, masks, job.setup.method, dict(job.setup.model), job.settings, job.short_side_px,
+            frames,
+            masks,
+            job.setup.method,
+            dict(job.setup.model),
+            job.settings,
+            job.short_side_px,
             file_digest(weights) if weights else None,
             source_digest("inference", f"methods/{job.setup.method}"),
         ]
-    )  # fmt: skip
+    )
 
 
 def _old_record(job: Job) -> dict[str, Any] | None:
@@ -292,9 +289,7 @@ def _old_record(job: Job) -> dict[str, Any] | None:
     if (job.out / RECORD).is_file():
         return read_json(job.out / RECORD)
     if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
-        raise DataError(
-            f"{job.out} holds files that `vosrepro segment` did not make: give another folder with --out"
-        )
+        raise DataError(f"{job.out} holds files that `vosrepro segment` did not make: give another folder with --out")
     return None
 
 

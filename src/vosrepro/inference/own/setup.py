@@ -98,9 +98,7 @@ def _described(method: str, weights: Path, size: str | None) -> tuple[Mapping[st
     found = _run_of(weights)
     stated = facts.get("method") or (found[0].method if found else method)
     if stated != method:
-        raise CheckpointError(
-            f"{weights} holds weights of '{stated}', not of '{method}': give --method {stated}"
-        )
+        raise CheckpointError(f"{weights} holds weights of '{stated}', not of '{method}': give --method {stated}")
     model, size = facts.get("model"), size or facts.get("size") or (found[1] if found else None)
     if model is None and found is not None:  # written before files said it themselves
         stages = found[0].stages
@@ -134,8 +132,7 @@ def _facts(weights: Path) -> dict[str, Any]:
     """What the file says of itself; empty if nothing."""
     if not weights.is_file():
         raise CheckpointError(
-            f"there are no weights {weights}: train them (snakemake) or import released ones (vosrepro "
-            "weights import)"
+            f"there are no weights {weights}: train them (snakemake) or import released ones (vosrepro weights import)"
         )
     if weights.suffix != ".safetensors":
         raise CheckpointError(

@@ -32,7 +32,7 @@ _PLAIN = {
     "copyreg": {"_reconstructor", "__newobj__"},
     "functools": {"partial"},
     "torch": {"device", "Size", "float32", "float64", "float16", "bfloat16", "uint8", "int64", "bool"},
-}  # fmt: skip
+}
 
 
 def save_segmenter(segmenter: Segmenter, model: nn.Module | None, folder: Path) -> bool:
@@ -67,9 +67,17 @@ def load_segmenter(model: nn.Module | None, folder: Path) -> Segmenter:
         with (folder / _OBJECTS).open("rb") as file:
             return _Unpickler(file, model, tensors).load()
     except (
-        OSError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError,
-        ImportError, IndexError, ValueError,
-    ) as error:  # fmt: skip
+        OSError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        ImportError,
+        IndexError,
+        ValueError,
+    ) as error:
         raise CheckpointError(f"the state {folder} cannot be read ({error})") from error
 
 
@@ -102,9 +110,7 @@ class _Pickler(pickle.Pickler):
 class _Unpickler(pickle.Unpickler):
     """Makes nothing but objects of methods and plain containers."""
 
-    def __init__(
-        self, file: Any, model: nn.Module | None, tensors: dict[str, torch.Tensor]
-    ) -> None:
+    def __init__(self, file: Any, model: nn.Module | None, tensors: dict[str, torch.Tensor]) -> None:
         super().__init__(file)
         self._model, self._tensors = model, tensors
 

@@ -11,10 +11,7 @@ from vosrepro.base.types import ParityRow
 from vosrepro.methods import get_method
 
 #: Methods that have an original, and the module that compares them with its recordings.
-COMPARED = {
-    name: f"vosrepro.lab.parity.{name}"
-    for name in ("stm", "pml", "frtm", "mtmfi", "gfrtm", "parts")
-}
+COMPARED = {name: f"vosrepro.lab.parity.{name}" for name in ("stm", "pml", "frtm", "mtmfi", "gfrtm", "parts")}
 
 
 def get_parity(method: str) -> Callable[[Mapping[str, Any]], list[ParityRow]]:

@@ -25,9 +25,7 @@ def relative(ours: Any, theirs: Any) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def seeded_networks(
-    build: Callable[[], TargetNetwork], arrays: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
+def seeded_networks(build: Callable[[], TargetNetwork], arrays: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The fixture's network in both precisions, with the name of each."""
     for dtype in ("float64", "float32"):
         yield dtype, seeded_network(build(), arrays, dtype)
@@ -52,9 +50,7 @@ def seeded_network(network: TargetNetwork, arrays: Mapping[str, Any], dtype: str
     return network.to(getattr(torch, dtype)).eval()
 
 
-def seeded_target(
-    inputs: int, channels: int, prefix: str = ""
-) -> tuple[torch.Tensor, torch.Tensor]:
+def seeded_target(inputs: int, channels: int, prefix: str = "") -> tuple[torch.Tensor, torch.Tensor]:
     """The fixture's initial target model."""
     shapes = {"project.weight": (channels, inputs, 1, 1), "filter.weight": (1, channels, 3, 3)}
     made = [seeded_tensor(prefix + key, shape, gain=1.0) for key, shape in shapes.items()]

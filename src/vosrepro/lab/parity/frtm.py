@@ -124,13 +124,9 @@ def augmentation_rows(arrays: Mapping[str, Any], names: Sequence[str]) -> list[P
         labels = arrays["labels"][start]
         mask = labels > 0 if scene == "so" else labels == int(number[1:])
         image = arrays["images"][start].transpose(1, 2, 0)
-        views, masks = augment_first_frame(
-            image, mask.astype(np.uint8), views=5, rng=np.random.RandomState(0)
-        )
+        views, masks = augment_first_frame(image, mask.astype(np.uint8), views=5, rng=np.random.RandomState(0))
         theirs = arrays[f"{name}.aug_images"].transpose(0, 2, 3, 1).astype(int)
-        rows.append(
-            ParityRow(f"{name}.aug_images", abs(views - theirs).mean(), 1.0, "mean abs levels")
-        )
+        rows.append(ParityRow(f"{name}.aug_images", abs(views - theirs).mean(), 1.0, "mean abs levels"))
         wrong = (masks != arrays[f"{name}.aug_masks"][:, 0]).mean()
         rows.append(ParityRow(f"{name}.aug_masks", float(wrong), 0.01, "share of pixels"))
     return rows
@@ -171,9 +167,7 @@ def _objective_rows(
     theirs = arrays[f"{key}init_objective"]
     name = f"{key}init_objective"
     last = abs(ours[-1] / theirs[-1] - 1)
-    if (
-        dtype == "float64"
-    ):  # the second row is sharper than the first, which the first value dominates
+    if dtype == "float64":  # the second row is sharper than the first, which the first value dominates
         return [
             ParityRow(f"{name} [{dtype}]", relative(ours, theirs), 1e-2, "rel"),
             ParityRow(f"{name}[-1] [{dtype}]", last, 3e-2, "rel"),
@@ -202,18 +196,12 @@ def _logit_rows(arrays: Mapping[str, Any], network: Any, dtype: str) -> list[Par
         models = _models(dtype)
         before = [_filter_before(arrays, f"dv.o{o}", t) for o in (1, 2)]
         projects = torch.from_numpy(np.stack([arrays[f"dv.o{o}.project"] for o in (1, 2)]))
-        models.load(
-            projects, torch.from_numpy(np.stack(before)), (score.shape[-2], score.shape[-1])
-        )
+        models.load(projects, torch.from_numpy(np.stack(before)), (score.shape[-2], score.shape[-1]))
         ours = models.score(features["layer4"])
         score_error = max(score_error, relative(ours[:, 0], np.stack(theirs)))
     return [
-        ParityRow(
-            f"dv.score from recorded filters [{dtype}]", score_error, 5e-6 if tight else 2e-5, "rel"
-        ),
-        ParityRow(
-            f"dv.logit from recorded scores [{dtype}]", worst, 1e-5 if tight else 5e-5, "rel"
-        ),
+        ParityRow(f"dv.score from recorded filters [{dtype}]", score_error, 5e-6 if tight else 2e-5, "rel"),
+        ParityRow(f"dv.logit from recorded scores [{dtype}]", worst, 1e-5 if tight else 5e-5, "rel"),
     ]
 
 
@@ -258,9 +246,7 @@ def _first_problem(features: torch.Tensor, masks: torch.Tensor, start: Any, dtyp
     point = _blocks(start, (flat,))
 
     def step(iterations: int) -> Any:
-        return gauss_newton_step(
-            problem, point, iterations=iterations, memory=Memory(), forget=models.settings.forget
-        )
+        return gauss_newton_step(problem, point, iterations=iterations, memory=Memory(), forget=models.settings.forget)
 
     return problem, point, step
 
@@ -271,9 +257,7 @@ def _blocks(pair: Any, like: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return project.flatten(1)[None].to(like[0]), taps.to(like[0])
 
 
-def _named(
-    prefix: str, blocks: Any, tolerance: float, *, separator: str = "_"
-) -> dict[str, tuple[Any, float]]:
+def _named(prefix: str, blocks: Any, tolerance: float, *, separator: str = "_") -> dict[str, tuple[Any, float]]:
     project, taps = blocks
     return {
         f"{prefix}{separator}project": (project[0][..., None, None], tolerance),
@@ -281,9 +265,7 @@ def _named(
     }
 
 
-def _short_run(
-    arrays: Mapping[str, Any], models: TargetModels, dtype: str
-) -> dict[str, np.ndarray]:
+def _short_run(arrays: Mapping[str, Any], models: TargetModels, dtype: str) -> dict[str, np.ndarray]:
     """Five frames with given soft masks and short updates."""
     network = seeded_network(FRTM(), arrays, dtype)
     images, labels = frames(arrays, dtype), torch.from_numpy(arrays["labels"])

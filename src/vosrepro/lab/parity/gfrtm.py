@@ -30,17 +30,13 @@ def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
         rows.append(_change_row(arrays, network, dtype))
         for scene in ("dv", "yt", "t1"):
             tau = 1.0 if scene == "t1" else float(arrays["tau"])
-            segmenter = GFRTMSegmenter(
-                network, tau=tau, fast=False, record_gate=True, **run_options(dtype)
-            )
+            segmenter = GFRTMSegmenter(network, tau=tau, fast=False, record_gate=True, **run_options(dtype))
             free = free_run(segmenter, arrays, scene, stored_views(scene), dtype)
             rows += _gate_rows(arrays, segmenter, scene, dtype) + free
     return rows
 
 
-def _gate_rows(
-    arrays: Mapping[str, Any], segmenter: GFRTMSegmenter, scene: str, dtype: str
-) -> list[ParityRow]:
+def _gate_rows(arrays: Mapping[str, Any], segmenter: GFRTMSegmenter, scene: str, dtype: str) -> list[ParityRow]:
     ours = torch.cat([gate.probabilities for gate in segmenter.gates])
     error = abs(ours.double().numpy() - arrays[f"{scene}.gate_prob"]).max()
     decided = np.array([r for frame in segmenter.reused for r in frame])

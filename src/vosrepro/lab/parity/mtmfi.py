@@ -46,9 +46,9 @@ def _logit_row(arrays: Mapping[str, Any], network: Any, name: str, dtype: str) -
     for t in range(1, len(images)):
         features = network.backbone(images[t : t + 1])
         scores = [
-            torch.from_numpy(
-                np.stack([arrays[f"{name}.dv.o{o}.{level}.score"][t - 1] for o in (1, 2)])
-            )[:, None].to(images)
+            torch.from_numpy(np.stack([arrays[f"{name}.dv.o{o}.{level}.score"][t - 1] for o in (1, 2)]))[:, None].to(
+                images
+            )
             for level in _LEVELS
         ]
         logits = network.refiner(features, scores, images.shape[-2:])[:, 0]

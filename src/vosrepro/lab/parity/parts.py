@@ -34,9 +34,7 @@ def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
     return rows
 
 
-def _close(
-    arrays: Mapping[str, Any], name: str, ours: torch.Tensor, relative: float = _RELATIVE
-) -> ParityRow:
+def _close(arrays: Mapping[str, Any], name: str, ours: torch.Tensor, relative: float = _RELATIVE) -> ParityRow:
     """Largest difference as a share of (|value| + largest value): rtol = atol = `relative`."""
     theirs = torch.from_numpy(np.asarray(arrays[name], np.float64))
     if ours.shape != theirs.shape:
@@ -223,9 +221,7 @@ def _schedules(arrays: Mapping[str, Any]) -> list[ParityRow]:
     steps = arrays["lr/imagenet_steps"].tolist()
     epochs = arrays["lr/track_epoch"].tolist()
     return [
-        _equal(
-            arrays, "lr/imagenet_b256", [schedule.imagenet_rate(s, batch=256) for s in steps], 1e-12
-        ),
+        _equal(arrays, "lr/imagenet_b256", [schedule.imagenet_rate(s, batch=256) for s in steps], 1e-12),
         _equal(arrays, "lr/track_master", [schedule.tracker_rate(e) for e in epochs], 1e-12),
         _equal(arrays, "lr/track_guide_mask", [schedule.guide_mask_rate(e) for e in epochs], 1e-12),
     ]

@@ -104,17 +104,12 @@ def _loss(a: Mapping[str, Any]) -> list[ParityRow]:
         frames = torch.from_numpy(a["loss_emb"]).double().requires_grad_(True)
         cells = frames.flatten(2).transpose(1, 2)
         pool, pool_labels = cells[1:].flatten(0, 1), labels[1:].flatten()
-        anchors = {
-            label: (labels[0] == label).nonzero()[:, 0]
-            for label in usable_labels(labels[0], pool_labels)
-        }
+        anchors = {label: (labels[0] == label).nonzero()[:, 0] for label in usable_labels(labels[0], pool_labels)}
         if prefix == "loss_s":
             for label, name in enumerate(("bg", "fg")):
                 yx = torch.from_numpy(a[f"loss_anchor_{name}_yx"].astype(np.int64))
                 anchors[label] = yx[:, 0] * width + yx[:, 1]
-        loss, parts, _ = triplet_loss(
-            cells[0], labels[0], pool, pool_labels, anchors, margin=float(a["loss_alpha"])
-        )
+        loss, parts, _ = triplet_loss(cells[0], labels[0], pool, pool_labels, anchors, margin=float(a["loss_alpha"]))
         loss.backward()
         found = {"total": loss, "fg": parts[1], "bg": parts[0], "grad": frames.grad}
         for name, value in found.items():
@@ -166,9 +161,7 @@ def _adaptation(a: Mapping[str, Any]) -> list[ParityRow]:
         key = f"ad_labels{suffix}"
         rows.append(ParityRow(key, _differing(found, a[key]), 0, _CELLS))
         if not suffix:
-            rows.append(
-                ParityRow("ad_added", _differing(torch.stack(joined), a["ad_added"]), 0, _CELLS)
-            )
+            rows.append(ParityRow("ad_added", _differing(torch.stack(joined), a["ad_added"]), 0, _CELLS))
             wrong = _differing(torch.tensor(sizes), a["ad_pool_sizes"])
             rows.append(ParityRow("ad_pool_sizes", wrong, 0, "sizes differ"))
     return rows
@@ -178,24 +171,23 @@ def _solver(a: Mapping[str, Any], name: str) -> list[ParityRow]:
     prefix = f"bs_{name}"
     spatial, luma, chroma = (float(v) for v in a[f"{prefix}_grid"])
     smoothness, diagonal_min, tolerance, iterations = (float(v) for v in a[f"{prefix}_params"])
-    grid = BilateralGrid(
-        torch.from_numpy(a["bs_image"]), spatial_px=spatial, luma=luma, chroma=chroma
-    )
-    rows = [ParityRow(
-        f"{prefix}_nvertices", abs(grid.vertices - int(a[f"{prefix}_nvertices"])), 2, "vertices"
-    )]  # fmt: skip
+    grid = BilateralGrid(torch.from_numpy(a["bs_image"]), spatial_px=spatial, luma=luma, chroma=chroma)
+    rows = [ParityRow(f"{prefix}_nvertices", abs(grid.vertices - int(a[f"{prefix}_nvertices"])), 2, "vertices")]
     target = torch.from_numpy(a[f"{prefix}_t"])[None]
     confidence = torch.from_numpy(a[f"{prefix}_c"])
     found = solve(
-        grid, target, confidence, smoothness=smoothness, diagonal_min=diagonal_min,
-        tolerance=tolerance, max_iterations=int(iterations),
-    )  # fmt: skip
+        grid,
+        target,
+        confidence,
+        smoothness=smoothness,
+        diagonal_min=diagonal_min,
+        tolerance=tolerance,
+        max_iterations=int(iterations),
+    )
     diagonal = smoothness * (grid.m - 10 * grid.n.square()) + grid.splat(confidence.flatten())
     for key, value in (("n", grid.n), ("m", grid.m), ("Adiag", diagonal)):
         expected = a[f"{prefix}_{key}"]
-        error = (
-            _relative(value[grid.place], expected) if len(value) == len(expected) else float("nan")
-        )
+        error = _relative(value[grid.place], expected) if len(value) == len(expected) else float("nan")
         rows.append(ParityRow(f"{prefix}_{key}", error, 1e-9, _RELATIVE))
     off = abs(found.iterations - int(a[f"{prefix}_iters"]))
     rows.append(ParityRow(f"{prefix}_iters", off, 0, "iterations"))
@@ -215,15 +207,18 @@ def _seed_mask(a: Mapping[str, Any], spatial: float, luma: float, chroma: float)
     low = torch.from_numpy(a["bs_low"]).double()[None]
     pixels = to_pixels(low, (frame.shape[1], frame.shape[2]), geometry="half-pixel", cell_px=8)
     settings = Refinement(
-        kind="solver", threshold=0.3, rescale_by_max=True, confidence=float(a["bs_quirk_c"].flat[0]),
-        spatial_px=spatial, luma=luma, chroma=chroma,
-    )  # fmt: skip
+        kind="solver",
+        threshold=0.3,
+        rescale_by_max=True,
+        confidence=float(a["bs_quirk_c"].flat[0]),
+        spatial_px=spatial,
+        luma=luma,
+        chroma=chroma,
+    )
     mask = settings.apply(frame, pixels).argmax(0)
     return [
         ParityRow("bs_up", _largest(pixels[0], a["bs_up"]), 1e-6),
-        ParityRow(
-            "bs_quirk_mask03", _differing(mask, a["bs_quirk_mask03"] > 0), 2, "pixels differ"
-        ),
+        ParityRow("bs_quirk_mask03", _differing(mask, a["bs_quirk_mask03"] > 0), 2, "pixels differ"),
     ]
 
 

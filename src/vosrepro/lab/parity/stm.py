@@ -90,8 +90,7 @@ def _steps(arrays: Mapping[str, Any]) -> Iterator[ParityRow]:
     yield _close(arrays, "pad", torch.tensor(sides), 0)
     x = padding.apply(model.normalize(frames))
     first, second = (
-        aggregate(padding.apply(one_hot(torch.from_numpy(arrays[name]), range(1, 3))))
-        for name in ("label0", "label2")
+        aggregate(padding.apply(one_hot(torch.from_numpy(arrays[name]), range(1, 3)))) for name in ("label0", "label2")
     )
     yield _close(arrays, "prob0", first, 1e-4)
     fine, middle, coarse = model.rgb_encoder(x[1:2])
@@ -229,9 +228,7 @@ def _fraction(iteration: int) -> float:
 
 def _loss_row(logits: torch.Tensor, batch: dict[str, torch.Tensor], iteration: int) -> torch.Tensor:
     """Losses of both frames and their sum."""
-    losses = frame_losses(
-        logits, batch["labels"][:, 1:], batch["selector"], fraction=_fraction(iteration)
-    )
+    losses = frame_losses(logits, batch["labels"][:, 1:], batch["selector"], fraction=_fraction(iteration))
     return torch.stack([*losses, sum(losses, start=torch.zeros(()))])
 
 
@@ -240,16 +237,10 @@ def _gradients(arrays: Mapping[str, Any], prefix: str, model: STM) -> ParityRow:
     name = f"{prefix}_grad_norms"
     theirs = dict(zip(arrays[f"{prefix}_grad_names"].tolist(), arrays[name].tolist(), strict=True))
     unit = f"of {_GRADIENT_ATOL:g} + {_GRADIENT_RTOL:g} * norm"
-    ours = {
-        key: float(p.grad.norm()) if p.grad is not None else 0.0
-        for key, p in model.named_parameters()
-    }
+    ours = {key: float(p.grad.norm()) if p.grad is not None else 0.0 for key, p in model.named_parameters()}
     if set(ours) != set(theirs):
         return ParityRow(name, float("nan"), 1.0, "other parameters")
-    errors = [
-        abs(ours[key] - norm) / (_GRADIENT_ATOL + _GRADIENT_RTOL * abs(norm))
-        for key, norm in theirs.items()
-    ]
+    errors = [abs(ours[key] - norm) / (_GRADIENT_ATOL + _GRADIENT_RTOL * abs(norm)) for key, norm in theirs.items()]
     return ParityRow(name, max(errors), 1.0, unit)
 
 

@@ -59,8 +59,7 @@ def late_masks(frame: torch.Tensor, new: torch.Tensor, *, present: int) -> torch
 def _check_size(frame: torch.Tensor, mask: torch.Tensor) -> None:
     if frame.shape[-2:] != mask.shape[-2:]:
         raise DataError(
-            f"the mask has {_size(mask)} pixels and the frame {_size(frame)} (height x width): "
-            "give both at one size"
+            f"the mask has {_size(mask)} pixels and the frame {_size(frame)} (height x width): give both at one size"
         )
 
 

@@ -20,9 +20,7 @@ def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return dict(state)
 
 
-def checked(
-    state: Mapping[str, Any], expected: Mapping[str, torch.Tensor], *, what: str
-) -> dict[str, torch.Tensor]:
+def checked(state: Mapping[str, Any], expected: Mapping[str, torch.Tensor], *, what: str) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint, in the order of `expected`.
 
     Args:
@@ -51,9 +49,7 @@ def checked(
             f"the checkpoint does not have the layout of {what} ({len(expected)} keys): "
             f"{'; '.join(problems)}; give the file that upstream released, unchanged"
         )
-    return {
-        key: state[key] if key in state else torch.zeros((), dtype=torch.int64) for key in expected
-    }
+    return {key: state[key] if key in state else torch.zeros((), dtype=torch.int64) for key in expected}
 
 
 def _shape(value: Any) -> str:

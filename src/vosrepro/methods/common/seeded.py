@@ -34,9 +34,7 @@ def seeded_tensor(key: str, shape: tuple[int, ...], *, gain: float) -> torch.Ten
     return torch.from_numpy(np.asarray(drawn, dtype=np.float32))
 
 
-def seed_weights(
-    model: nn.Module, *, gain: float, keep: tuple[str, ...] = (), prefix: str = ""
-) -> None:
+def seed_weights(model: nn.Module, *, gain: float, keep: tuple[str, ...] = (), prefix: str = "") -> None:
     """Fill a network's whole state dict by `seeded_tensor`.
 
     Args:

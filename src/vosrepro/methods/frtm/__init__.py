@@ -10,7 +10,8 @@ from vosrepro.methods.frtm.train import train_step
 METHOD = Method(
     name="frtm",
     summary=(
-        "Optimizes a small linear target model per object on the first frame; a segmentation network refines its scores."
+        "Optimizes a small linear target model per object on the first frame; a segmentation network refines its "
+        "scores."
     ),
     segmenter=FRTMSegmenter,
     paper=Paper(

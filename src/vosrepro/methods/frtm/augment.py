@@ -50,9 +50,7 @@ def augment_first_frame(
     """
     mask = (mask > 0).astype(np.uint8)
     if not mask.any():
-        raise DataError(
-            "the object's first mask has no pixel: leave the object out or mend its mask"
-        )
+        raise DataError("the object's first mask has no pixel: leave the object out or mend its mask")
     wanted = views - 1
     height, width = mask.shape
     parts = _Parts(image, mask, fill)
@@ -61,9 +59,7 @@ def augment_first_frame(
     kept: list[tuple[Spec, Spec, np.ndarray]] = []
     for _ in range(_ROUNDS if wanted else 0):
         for foreground, background in draw_specs(max(wanted, _CANDIDATES), locations, rng):
-            moved = cv2.warpAffine(
-                mask, parts.object_matrix(foreground), (width, height), flags=cv2.INTER_NEAREST
-            )
+            moved = cv2.warpAffine(mask, parts.object_matrix(foreground), (width, height), flags=cv2.INTER_NEAREST)
             if 1 <= int(moved.sum()) < largest:
                 kept.append((foreground, background, moved))
         if len(kept) >= wanted:
@@ -85,9 +81,7 @@ def bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return columns[0] + width / 2, rows[0] + height / 2, width, height
 
 
-def transform(
-    spec: Spec, box: tuple[float, float, float, float], size: tuple[int, int]
-) -> np.ndarray:
+def transform(spec: Spec, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
     """float32 (2, 3): maps the box about its center to the place, angle, scale and skew of `spec`.
 
     Args:
@@ -107,9 +101,7 @@ def transform(
     return np.concatenate([linear, offset[:, None]], axis=1).astype(np.float32)
 
 
-def limited_scale(
-    scale: float, box: tuple[float, float, float, float], size: tuple[int, int]
-) -> float:
+def limited_scale(scale: float, box: tuple[float, float, float, float], size: tuple[int, int]) -> float:
     """The scale at which the box fits the frame and is at least 10 pixels high and wide."""
     height, width = size
     _, _, w, h = box

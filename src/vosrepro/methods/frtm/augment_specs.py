@@ -57,9 +57,7 @@ class Spec:
     blur_angle: float
 
 
-def draw_locations(
-    views: int, aspect: float, rng: np.random.RandomState
-) -> list[tuple[float, float]]:
+def draw_locations(views: int, aspect: float, rng: np.random.RandomState) -> list[tuple[float, float]]:
     """Jittered centers of a grid of at least `views` cells, shuffled and cut to `views`.
 
     Args:
@@ -79,9 +77,7 @@ def draw_locations(
     return places[:views]
 
 
-def draw_specs(
-    count: int, locations: list[tuple[float, float]], rng: np.random.RandomState
-) -> list[tuple[Spec, Spec]]:
+def draw_specs(count: int, locations: list[tuple[float, float]], rng: np.random.RandomState) -> list[tuple[Spec, Spec]]:
     """`count` pairs of a foreground and a background transform.
 
     Each list of values is repeated until it is long enough, shuffled, and cut.

@@ -180,9 +180,7 @@ def imagenet_state(name: str) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state.items() if not key.startswith("fc.")}
 
 
-def _shortcut(
-    inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]
-) -> nn.Module | None:
+def _shortcut(inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module]) -> nn.Module | None:
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), norm(outputs))

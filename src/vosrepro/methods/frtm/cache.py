@@ -43,9 +43,7 @@ class TargetCache:
         settings: of the optimizer.
     """
 
-    def __init__(
-        self, folder: str | Path, backbone: Backbone, views: int, settings: TargetSettings
-    ) -> None:
+    def __init__(self, folder: str | Path, backbone: Backbone, views: int, settings: TargetSettings) -> None:
         made = repr((_REVISION, backbone_digest(backbone), views, sorted(asdict(settings).items())))
         self._configuration = made.encode()
         self._folder = Path(folder)
@@ -68,16 +66,11 @@ class TargetCache:
         try:
             tensors = load_file(path)
             levels = sorted({key.partition(".")[0] for key in tensors})
-            return {
-                level: (tensors[f"{level}.project.weight"], tensors[f"{level}.filter.weight"])
-                for level in levels
-            }
+            return {level: (tensors[f"{level}.project.weight"], tensors[f"{level}.filter.weight"]) for level in levels}
         except FileNotFoundError:
             return None
         except (SafetensorError, KeyError, OSError) as error:
-            log.warning(
-                "the target-model cache entry %s is damaged (%s): it is made anew", path, error
-            )
+            log.warning("the target-model cache entry %s is damaged (%s): it is made anew", path, error)
             path.unlink(missing_ok=True)
             return None
 

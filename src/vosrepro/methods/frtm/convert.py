@@ -67,9 +67,7 @@ def inner_state(released: Mapping[str, Any]) -> Mapping[str, Any]:
     """The network's state in a released file: its entry "model" if there is one."""
     inner = released.get("model", released)
     if not hasattr(inner, "items"):
-        raise CheckpointError(
-            "the entry 'model' of the checkpoint is not a state dict: give another file"
-        )
+        raise CheckpointError("the entry 'model' of the checkpoint is not a state dict: give another file")
     return inner
 
 

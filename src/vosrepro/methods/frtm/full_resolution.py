@@ -37,9 +37,7 @@ class FullResolutionProblem:
         weightings: tuple[Weighting, ...],
     ) -> None:
         self.weightings = weightings
-        with torch.inference_mode(
-            mode=False
-        ):  # tensors made under inference mode cannot be differentiated
+        with torch.inference_mode(mode=False):  # tensors made under inference mode cannot be differentiated
             self._features, weights, self._labels = (x.clone() for x in (features, weights, labels))
             self._root = weights.sqrt()
         self._size = size
@@ -54,9 +52,7 @@ class FullResolutionProblem:
             self._point = [z.clone().requires_grad_() for z in point]
             self._residual = self._residuals(self._point)
             self._probe = [torch.zeros_like(f, requires_grad=True) for f in self._residual]
-            self._backward = torch.autograd.grad(
-                self._residual, self._point, self._probe, create_graph=True
-            )
+            self._backward = torch.autograd.grad(self._residual, self._point, self._probe, create_graph=True)
         return self._transposed([f.detach() for f in self._residual], negate=True)
 
     def normal(self, direction: Blocks) -> Blocks:

@@ -80,9 +80,7 @@ class SampleMemory:
         """Slots that may be filled, of the object with the most."""
         return max(self._filled, default=0)
 
-    def add(
-        self, samples: torch.Tensor, terms: tuple[torch.Tensor, ...], gains: torch.Tensor
-    ) -> None:
+    def add(self, samples: torch.Tensor, terms: tuple[torch.Tensor, ...], gains: torch.Tensor) -> None:
         """Take the first samples of new objects, each tensor (n, K, ...)."""
         count, first = samples.shape[:2]
         if first > self.capacity:
@@ -129,9 +127,7 @@ class SampleMemory:
         for row in rows:
             self._filled[row] = min(self.capacity, self._filled[row] + 1)
 
-    def read(
-        self, rows: Sequence[int]
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
+    def read(self, rows: Sequence[int]) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], torch.Tensor]:
         """Samples, terms and weights of some objects; free slots have weight 0."""
         used = max(self._filled[row] for row in rows)
         pick: slice | torch.Tensor = slice(None)  # a view, if all objects are wanted

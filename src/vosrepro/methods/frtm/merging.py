@@ -30,9 +30,7 @@ def merge(objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return soft, torch.where(first[1:], soft[1:], torch.zeros_like(soft[1:]))
 
 
-def merged_labels(
-    objects: torch.Tensor, *, twice: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
+def merged_labels(objects: torch.Tensor, *, twice: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities for the output, and soft masks for the target models.
 
     Args:

@@ -52,9 +52,13 @@ class TargetNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = Backbone(
-            backbone, width=width, stem_stride=stem_stride, level_strides=level_strides,
-            norm=norm, frozen=frozen,
-        )  # fmt: skip
+            backbone,
+            width=width,
+            stem_stride=stem_stride,
+            level_strides=level_strides,
+            norm=norm,
+            frozen=frozen,
+        )
         self._missing: CheckpointError | None = None
         if pretrained:
             try:
@@ -111,9 +115,7 @@ class FRTM(TargetNetwork):
     def _make_refiner(self, channels: int, smooth: bool) -> Any:
         return Refiner(self.backbone.channels, channels=channels, smooth=smooth)
 
-    def forward(
-        self, frames: torch.Tensor, scorer: Scorer, *, together: bool = False
-    ) -> torch.Tensor:
+    def forward(self, frames: torch.Tensor, scorer: Scorer, *, together: bool = False) -> torch.Tensor:
         """Logits (B, T - 1, H, W) of the later frames of clips with one object each.
 
         Args:
@@ -131,15 +133,12 @@ class FRTM(TargetNetwork):
         logits = self._logits(stacked, list(later), scorer, size)
         return logits.unflatten(0, (len(later), -1)).squeeze(2).transpose(0, 1)
 
-    def _logits(
-        self, images: torch.Tensor, numbers: list[int], scorer: Scorer, size: torch.Size
-    ) -> torch.Tensor:
+    def _logits(self, images: torch.Tensor, numbers: list[int], scorer: Scorer, size: torch.Size) -> torch.Tensor:
         features = self.backbone(images)
         with torch.no_grad():
             parts = {level: features[level].chunk(len(numbers)) for level in self.target_levels}
             maps = [
-                scorer({level: part[i] for level, part in parts.items()}, number)
-                for i, number in enumerate(numbers)
+                scorer({level: part[i] for level, part in parts.items()}, number) for i, number in enumerate(numbers)
             ]
             scores = [torch.cat(level) for level in zip(*maps, strict=True)]
         return self.refiner(features, scores, size)

@@ -42,9 +42,7 @@ class TSE(nn.Module):
     def __init__(self, inputs: int, channels: int, *, scores: int) -> None:
         super().__init__()
         wide = channels + scores
-        self.reduce = nn.Sequential(
-            nn.Conv2d(inputs, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
-        )
+        self.reduce = nn.Sequential(nn.Conv2d(inputs, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
         self.transform = nn.Sequential(
             nn.Conv2d(wide, wide, 3, padding=1),
             nn.ReLU(),
@@ -128,9 +126,7 @@ class Upsampler(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels // 2, 3, padding=1)
         self.conv2 = nn.Conv2d(channels // 2, 1, 3, padding=1)
 
-    def forward(
-        self, x: torch.Tensor, size: Sequence[int], *, direct: bool = False
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, size: Sequence[int], *, direct: bool = False) -> torch.Tensor:
         """(O, channels, h, w) -> (O, 1, H, W).
 
         Args:
@@ -155,9 +151,7 @@ class LevelRefiner(nn.Module):
 
     project: Upsampler
 
-    def level(
-        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
-    ) -> torch.Tensor:
+    def level(self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor:
         """One level.
 
         Args:
@@ -228,9 +222,7 @@ class Refiner(LevelRefiner):
         self.RRB2 = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
         self.project = Upsampler(channels, smooth=smooth)
 
-    def level(
-        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
-    ) -> torch.Tensor:
+    def level(self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor:
         """See `LevelRefiner.level`."""
         h, deeper = self.TSE[name](features, maps, x)
         return self.RRB2[name](self.CAB[name](deeper, self.RRB1[name](h)))

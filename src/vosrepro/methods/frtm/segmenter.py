@@ -86,9 +86,13 @@ class FRTMSegmenter:
         self._unseeded = unseeded_first_target
         self.labels_in_meta_order = meta_label_order
         settings = TargetSettings(
-            capacity=memory, every=update_every, rate=rate, dtype=dtype, backend=backend,
+            capacity=memory,
+            every=update_every,
+            rate=rate,
+            dtype=dtype,
+            backend=backend,
             protect_first=protect_annotated_frame,
-        )  # fmt: skip
+        )
         changes = dict(self.defaults)
         if code == "ytvos":
             changes |= {"forget": 0.0, "fletcher_reeves": True}
@@ -197,6 +201,4 @@ def made_settings(settings: TargetSettings, changes: dict[str, Any]) -> TargetSe
     try:
         return replace(settings, **fixed)
     except TypeError as error:
-        raise ConfigError(
-            f"the target models have no such setting ({error}): see TargetSettings"
-        ) from error
+        raise ConfigError(f"the target models have no such setting ({error}): see TargetSettings") from error

@@ -142,9 +142,7 @@ class JointProblem:
         self._stacked = torch.cat([self._features, projected], dim=2)
         maps = filters.mT[:, None] @ projected
         gradient = self._adjoint(self._terms.gradient(maps))
-        return tuple(
-            -(g + w.decay**2 * z) for g, w, z in zip(gradient, self.weightings, point, strict=True)
-        )
+        return tuple(-(g + w.decay**2 * z) for g, w, z in zip(gradient, self.weightings, point, strict=True))
 
     def normal(self, direction: Blocks) -> Blocks:
         """J' J direction."""
@@ -152,9 +150,7 @@ class JointProblem:
         d_projection, d_filters = direction
         rows = torch.cat([filters.mT @ d_projection, d_filters.mT], dim=2)  # (O, 9, Cin + c)
         product = self._adjoint(self._terms.curvature(rows[:, None] @ self._stacked))
-        return tuple(
-            g + w.decay**2 * d for g, w, d in zip(product, self.weightings, direction, strict=True)
-        )
+        return tuple(g + w.decay**2 * d for g, w, d in zip(product, self.weightings, direction, strict=True))
 
     def objective(self, point: Blocks) -> torch.Tensor:
         """(O,) value of the objective at a point."""
@@ -231,9 +227,7 @@ class _Data:
 
     def value(self, maps: torch.Tensor) -> torch.Tensor:
         score = gather_taps(maps.flatten(0, 1), self._size)
-        quadratic = (
-            score * (apply_stencil(self._stencil, score, self._size) - 2 * self._linear)
-        ).sum(1)
+        quadratic = (score * (apply_stencil(self._stencil, score, self._size) - 2 * self._linear)).sum(1)
         return (quadratic.view(maps.shape[:2]) + self._constant).sum(1)
 
     def _scatter(self, score: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

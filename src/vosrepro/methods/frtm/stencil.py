@@ -53,9 +53,7 @@ def fold_terms(weights: torch.Tensor, labels: torch.Tensor, size: tuple[int, int
     return FoldedTerms(stencil.contiguous(), linear, (weighted * labels).sum((-2, -1)))
 
 
-def apply_stencil(
-    stencil: torch.Tensor, score: torch.Tensor, size: tuple[int, int]
-) -> torch.Tensor:
+def apply_stencil(stencil: torch.Tensor, score: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """M s for scores (N, h * w) and stencils (N, 9, h * w)."""
     neighbors = F.unfold(score.view(-1, 1, *size), 3, padding=1)
     return (stencil * neighbors).sum(1)
@@ -71,9 +69,7 @@ def _upsampling(small: int, large: int, dtype: torch.dtype, device: torch.device
 
 
 @lru_cache(maxsize=32)
-def _neighbor_products(
-    small: int, large: int, dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
+def _neighbor_products(small: int, large: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """(3 * small, large): products of each hat function with its left, own and right neighbor."""
     with torch.inference_mode(mode=False):
         hats = _upsampling(small, large, torch.float64, torch.device("cpu")).T  # (small, large)

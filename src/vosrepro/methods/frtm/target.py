@@ -99,9 +99,7 @@ def pixel_weights(hard: torch.Tensor, hinge: float | None) -> torch.Tensor:
     return torch.where(hard, goal / share, background).sqrt()
 
 
-def initial_target(
-    inputs: int, channels: int, generator: torch.Generator | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def initial_target(inputs: int, channels: int, generator: torch.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights before the first step: torch's default convolution initialization, on the CPU.
 
     Returns:
@@ -262,13 +260,9 @@ class TargetModels:
             return slice(None), chosen
         return torch.tensor(chosen, device=self.filters.device), chosen
 
-    def _updated_weights(
-        self, gains: torch.Tensor, previous: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _updated_weights(self, gains: torch.Tensor, previous: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         s = self.settings
-        return updated_weights(
-            gains, previous, rate=s.rate, growth=s.growth, protect_first=s.protect_first
-        )
+        return updated_weights(gains, previous, rate=s.rate, growth=s.growth, protect_first=s.protect_first)
 
     def _step(self, problem, point: Blocks, iterations: int, kept: Memory) -> Blocks:
         return gauss_newton_step(
@@ -307,9 +301,7 @@ class TargetModels:
         filters = Weighting(s.filters, s.filters)
         if s.backend == "autograd":
             weights = terms[0] * gains[..., None, None]
-            return FullResolutionProblem(
-                features, weights, terms[1], self._size, weightings=(projection, filters)
-            )
+            return FullResolutionProblem(features, weights, terms[1], self._size, weightings=(projection, filters))
         folded = _scaled(terms, gains)
         return JointProblem(features, folded, self._size, projection=projection, filters=filters)
 
@@ -317,17 +309,13 @@ class TargetModels:
         filters = Weighting(self.settings.filters, self.settings.filters)
         if self.settings.backend == "autograd":
             weights = terms[0] * gains[..., None, None]
-            return FullResolutionProblem(
-                projected, weights, terms[1], self._size, weightings=(filters,)
-            )
+            return FullResolutionProblem(projected, weights, terms[1], self._size, weightings=(filters,))
         return FilterProblem(projected, _scaled(terms, gains), self._size, filters=filters)
 
 
 def _scaled(terms: tuple[torch.Tensor, ...], gains: torch.Tensor) -> FoldedTerms:
     stencil, linear, constant = terms
-    return FoldedTerms(
-        stencil * gains[..., None, None], linear * gains[..., None], constant * gains
-    )
+    return FoldedTerms(stencil * gains[..., None, None], linear * gains[..., None], constant * gains)
 
 
 def _stacked(

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from vosrepro.methods.frtm.model import Scorer, TargetNetwork
 
 #: Settings of the target models in training, as published; never updated online.
-TRAINING = TargetSettings(
-    channels=32, projection=1e-5, filters=1e-4, hinge=None, forget=0.9**75, capacity=20
-)
+TRAINING = TargetSettings(channels=32, projection=1e-5, filters=1e-4, hinge=None, forget=0.9**75, capacity=20)
 _VISIBLE = 0.5
 
 
@@ -70,9 +68,7 @@ def train_step(
     return {"loss": loss, "iou": foreground_iou(logits, truth)}
 
 
-def segmentation_loss(
-    logits: torch.Tensor, truth: torch.Tensor, *, dice_weight: float = 0.0
-) -> torch.Tensor:
+def segmentation_loss(logits: torch.Tensor, truth: torch.Tensor, *, dice_weight: float = 0.0) -> torch.Tensor:
     """Sum over frames of the mean binary cross entropy, and a soft Dice loss where wanted.
 
     Args:
@@ -106,15 +102,11 @@ def object_clips(batch: Mapping[str, torch.Tensor]) -> Clips:
     chosen = batch["selector"] > 0
     frames = batch["frames"][:, None].expand(-1, masks.shape[1], -1, -1, -1, -1)
     if masks.shape[1] == 1:
-        return Clips(
-            batch["frames"], masks[:, 0]
-        )  # the selector is always set for the first object
+        return Clips(batch["frames"], masks[:, 0])  # the selector is always set for the first object
     return Clips(frames[chosen], masks[chosen])
 
 
-def prepared(
-    model: nn.Module, batch: Mapping[str, torch.Tensor], **options: Any
-) -> tuple[Clips, Scorer]:
+def prepared(model: nn.Module, batch: Mapping[str, torch.Tensor], **options: Any) -> tuple[Clips, Scorer]:
     """Clips of one object each and the scores of their target models; options as `target_scorer`'s."""
     clips = object_clips(batch)
     return clips, target_scorer(unwrapped(model), clips, **options)
@@ -205,9 +197,7 @@ def _solve(
 ) -> dict[str, list[tuple[torch.Tensor, torch.Tensor]]]:
     device = network.backbone.conv1.weight.device
     made = [
-        augment_first_frame(
-            frame, mask, views=views, rng=np.random.RandomState(content_seed(frame, mask))
-        )
+        augment_first_frame(frame, mask, views=views, rng=np.random.RandomState(content_seed(frame, mask)))
         for frame, mask in zip(frames, masks, strict=True)
     ]
     labels = torch.from_numpy(np.stack([m for _, m in made])).to(device)
@@ -219,9 +209,7 @@ def _solve(
         models = TargetModels(replace(settings, capacity=max(settings.capacity, views)))
         inputs = network.backbone.channels[level]
         generator = torch.Generator()
-        initial = [
-            initial_target(inputs, settings.channels, generator.manual_seed(0)) for _ in frames
-        ]
+        initial = [initial_target(inputs, settings.channels, generator.manual_seed(0)) for _ in frames]
         models.add(torch.stack([f[level] for f in features]), labels, initial)
         solved[level] = list(zip(*models.weights(), strict=True))
     return solved
@@ -232,9 +220,7 @@ def content_seed(frame: np.ndarray, mask: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(mask).tobytes(), zlib.crc32(frame.tobytes()))
 
 
-def _silent(
-    network: TargetNetwork, level: str, settings: TargetSettings
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _silent(network: TargetNetwork, level: str, settings: TargetSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """A target model that scores 0 everywhere."""
     c, like = settings.channels, network.backbone.conv1.weight
     project = like.new_zeros(c, network.backbone.channels[level], 1, 1)

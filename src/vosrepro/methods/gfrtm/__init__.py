@@ -9,9 +9,7 @@ from vosrepro.methods.gfrtm.train import train_step
 
 METHOD = Method(
     name="gfrtm",
-    summary=(
-        "FRTM with a gate that reuses the last computed frame where template matching sees little change."
-    ),
+    summary=("FRTM with a gate that reuses the last computed frame where template matching sees little change."),
     segmenter=GFRTMSegmenter,
     paper=Paper(
         title="Learning Dynamic Network Using a Reuse Gate Function in Semi-supervised Video Object Segmentation",

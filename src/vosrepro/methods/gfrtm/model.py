@@ -68,9 +68,7 @@ class Matcher(nn.Module):
         self.conv_feat = _branch(inputs, dim, activation_last=True)
         self.blend = nn.Sequential(_grouped(2 * dim), nn.Conv2d(2 * dim, dim, 1), nn.ReLU())
 
-    def forward(
-        self, features: torch.Tensor, scores: torch.Tensor, template: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, scores: torch.Tensor, template: torch.Tensor) -> torch.Tensor:
         """(O, d, h, w).
 
         Args:
@@ -229,8 +227,4 @@ def _grouped(channels: int) -> nn.Conv2d:
 
 def _branch(inputs: int, dim: int, *, activation_last: bool) -> nn.Sequential:
     point, spread, relu = nn.Conv2d(inputs, dim, 1), _grouped(dim), nn.LeakyReLU(_SLOPE)
-    return (
-        nn.Sequential(point, spread, relu)
-        if activation_last
-        else nn.Sequential(point, relu, spread)
-    )
+    return nn.Sequential(point, spread, relu) if activation_last else nn.Sequential(point, relu, spread)

@@ -84,14 +84,18 @@ def train_step(
     """
     if not gate:
         values = base.train_step(
-            model, batch, iteration=iteration, views=views, frames_together=frames_together,
-            dice_weight=dice_weight, target=target, target_cache=target_cache,
-        )  # fmt: skip
+            model,
+            batch,
+            iteration=iteration,
+            views=views,
+            frames_together=frames_together,
+            dice_weight=dice_weight,
+            target=target,
+            target_cache=target_cache,
+        )
         return values
     clips, scorer = base.prepared(model, batch, views=views, target=target, folder=target_cache)
-    out: GateOutput = model(
-        clips.frames, scorer, masks=clips.masks, fix_prevx=fix_prevx, slack_px=slack_px
-    )
+    out: GateOutput = model(clips.frames, scorer, masks=clips.masks, fix_prevx=fix_prevx, slack_px=slack_px)
     truth = clips.masks[:, 1:]
     segmentation = base.segmentation_loss(out.logits, truth, dice_weight=dice_weight)
     wanted = out.iou
@@ -165,9 +169,7 @@ def gate_clip(
         stored = stored * keep + fresh * (1 - keep)
         kept, before = mixed, features
         label = torch.where(reuse[:, None, None], label, masks[:, t])
-    return GateOutput(
-        torch.stack(logits, 1), change, torch.stack(probabilities, 1), torch.stack(ious, 1)
-    )
+    return GateOutput(torch.stack(logits, 1), change, torch.stack(probabilities, 1), torch.stack(ious, 1))
 
 
 def _iou(a: torch.Tensor, b: torch.Tensor, slack_px: int) -> torch.Tensor:

@@ -9,9 +9,7 @@ from vosrepro.methods.mtmfi.train import train_step
 
 METHOD = Method(
     name="mtmfi",
-    summary=(
-        "FRTM with target models on two feature levels and channel attention over features and scores."
-    ),
+    summary=("FRTM with target models on two feature levels and channel attention over features and scores."),
     segmenter=MTMFISegmenter,
     paper=Paper(
         title="MTMFI-VOS (repository, no paper found)",

@@ -28,9 +28,7 @@ class TFFM(TSE):
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__(inputs, channels, scores=_SCORES)
         wide = channels + _SCORES
-        self.att = nn.Sequential(
-            nn.Conv2d(wide, wide, 1), nn.ReLU(), nn.Conv2d(wide, wide, 1, bias=False)
-        )
+        self.att = nn.Sequential(nn.Conv2d(wide, wide, 1), nn.ReLU(), nn.Conv2d(wide, wide, 1, bias=False))
 
     def _mixed(self, reduced: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         h = torch.cat([reduced.expand(len(scores), -1, -1, -1), scores], 1)
@@ -67,9 +65,7 @@ class FIRefiner(LevelRefiner):
             self.RRB = nn.ModuleDict({L: RRB(channels, channels) for L in ORDER})
         self.project = Upsampler(channels, smooth=smooth)
 
-    def level(
-        self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None
-    ) -> torch.Tensor:
+    def level(self, name: str, features: torch.Tensor, maps: torch.Tensor, x: torch.Tensor | None) -> torch.Tensor:
         """See `LevelRefiner.level`."""
         h, deeper = self.TFFM[name](features, maps, x)
         if self._large:

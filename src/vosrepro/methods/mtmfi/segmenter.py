@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 
 #: Videos of YouTube-VOS 2018 that upstream leaves out of every run by name (too large for its GPU).
 SKIPPED_VIDEOS = (
-    "226f1e10f7", "1bcd8a65de", "30fe0ed0ce", "4bef684040", "5f8241a147", "b1a8a404ad",
-)  # fmt: skip
+    "226f1e10f7",
+    "1bcd8a65de",
+    "30fe0ed0ce",
+    "4bef684040",
+    "5f8241a147",
+    "b1a8a404ad",
+)
 
 
 class MTMFISegmenter(FRTMSegmenter):
@@ -34,9 +39,7 @@ class MTMFISegmenter(FRTMSegmenter):
 
     defaults: ClassVar[dict[str, Any]] = {"channels": 64, "growth": "multiply"}
 
-    def __init__(
-        self, model: MTMFI, *, head: str | None = None, skip_videos: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, model: MTMFI, *, head: str | None = None, skip_videos: bool = False, **options: Any) -> None:
         if head is not None and model.head.split("-")[0] != head:
             raise ConfigError(
                 f"the variant is for networks with head '{head}', but these weights have head "

@@ -42,9 +42,7 @@ def object_square(mask: np.ndarray) -> tuple[float, float, float] | None:
     return (x0 + x1) / 2, (y0 + y1) / 2, float(max(x1 - x0, y1 - y0))
 
 
-def template_square(
-    box: tuple[int, int, int, int], *, template_px: int = 127
-) -> tuple[int, int, int, int, float]:
+def template_square(box: tuple[int, int, int, int], *, template_px: int = 127) -> tuple[int, int, int, int, float]:
     """The seed's template region of a tight box, and the scale that brings it to 127 pixels.
 
     The shorter side is extended to a square (an odd pixel goes left or top), then a margin of (w + h) / 4 is

@@ -11,9 +11,13 @@ _SIMILARITY_SCALE = 0.5
 
 
 def similarity(
-    first: torch.Tensor, first_mask: torch.Tensor, now: torch.Tensor, now_mask: torch.Tensor,
-    *, scale: float = _SIMILARITY_SCALE,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    first: torch.Tensor,
+    first_mask: torch.Tensor,
+    now: torch.Tensor,
+    now_mask: torch.Tensor,
+    *,
+    scale: float = _SIMILARITY_SCALE,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How alike parts look in two frames.
 
     Args:
@@ -36,9 +40,7 @@ def masked_mean(features: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return F.normalize(total / (mask.sum(dim=(1, 2))[:, None] + 1e-6), dim=1)
 
 
-def paste(
-    values: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def paste(values: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps (P, M, M) brought into whole frames by sampling every frame pixel; the plain form.
 
     Returns:
@@ -56,9 +58,7 @@ def paste(
         ],
         dim=3,
     )
-    sampled = F.grid_sample(
-        values[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False
-    )[:, 0]
+    sampled = F.grid_sample(values[:, None], grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
     covered = _within(u)[:, None, :] & _within(v)[:, :, None]
     return sampled * covered, covered.to(values.dtype)
 
@@ -116,9 +116,7 @@ def combine_parts(
     return total / covers.clamp_min(1e-12), covers > 1e-9
 
 
-def blend(
-    whole: torch.Tensor, parts: torch.Tensor, covered: torch.Tensor, *, share: float
-) -> torch.Tensor:
+def blend(whole: torch.Tensor, parts: torch.Tensor, covered: torch.Tensor, *, share: float) -> torch.Tensor:
     """`share` of the whole object's map and the rest of the parts', where a part covers; else the whole's."""
     return torch.where(covered, share * whole + (1 - share) * parts, whole)
 

@@ -112,9 +112,7 @@ class MaskHead(nn.Module):
         residual: False leaves the earlier mask to the input channels alone.
     """
 
-    def __init__(
-        self, width: int, *, trunk: Literal["small", "global"] = "small", residual: bool = True
-    ) -> None:
+    def __init__(self, width: int, *, trunk: Literal["small", "global"] = "small", residual: bool = True) -> None:
         super().__init__()
         inputs = 2 * width + 2
         if trunk == "global":

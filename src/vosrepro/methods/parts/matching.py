@@ -35,9 +35,7 @@ def correlate(template: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------- losses
 
 
-def positive_cells(
-    target: torch.Tensor, *, size: int, radius: float, norm: Literal["l1", "l2"] = "l2"
-) -> torch.Tensor:
+def positive_cells(target: torch.Tensor, *, size: int, radius: float, norm: Literal["l1", "l2"] = "l2") -> torch.Tensor:
     """Cells within `radius` of targets (N, 2) as (row, column) in cells; bool (N, size, size)."""
     grid = torch.arange(size, device=target.device, dtype=target.dtype)
     rows = (grid[None, :, None] - target[:, 0, None, None]).abs()
@@ -70,9 +68,7 @@ def cell_weights(
     return torch.where(only, high, low)
 
 
-def matching_loss(
-    logits: torch.Tensor, positive: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
+def matching_loss(logits: torch.Tensor, positive: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Weighted cross-entropy of score maps (N, R, R): summed over each map, (N)."""
     losses = F.binary_cross_entropy_with_logits(logits, positive.to(logits.dtype), reduction="none")
     return (losses * weights).sum(dim=(1, 2))

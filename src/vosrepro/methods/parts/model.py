@@ -84,9 +84,7 @@ class PartsNet(nn.Module):
     ) -> None:
         super().__init__()
         if task not in ("classify", "track", "segment"):
-            raise ConfigError(
-                f"task '{task}' of the parts network must be classify, track or segment"
-            )
+            raise ConfigError(f"task '{task}' of the parts network must be classify, track or segment")
         self.task: Task = task
         self.template, self.search, self.mask_cells = template, search, mask_cells
         self.classes = classes
@@ -163,17 +161,13 @@ class PartsNet(nn.Module):
         for i, (features, stride) in enumerate(zip(maps, self.strides, strict=True)):
             chosen = (level == i).nonzero()[:, 0]
             if len(chosen):
-                found = roi_align(
-                    features, boxes[chosen], image[chosen], cells=cells, stride=stride
-                )
+                found = roi_align(features, boxes[chosen], image[chosen], cells=cells, stride=stride)
                 pieces.append(found)
                 places.append(chosen)
         order = torch.cat(places)
         return torch.cat(pieces)[torch.argsort(order)]
 
-    def templates(
-        self, maps: Sequence[torch.Tensor], parts: torch.Tensor, image: torch.Tensor
-    ) -> torch.Tensor:
+    def templates(self, maps: Sequence[torch.Tensor], parts: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Templates (P, D, T, T) of parts (P, 3); `maps` went through `adj_z`."""
         level = self.track_level(parts[:, 2])
         return self.regions(maps, _scaled(parts, TEMPLATE_SIDES), image, level, cells=self.template)
@@ -189,16 +183,12 @@ class PartsNet(nn.Module):
         factor = TEMPLATE_SIDES * self.search / self.template
         return self.regions(maps, _scaled(parts, factor), image, level, cells=self.search)
 
-    def mask_regions(
-        self, maps: Sequence[torch.Tensor], parts: torch.Tensor, image: torch.Tensor
-    ) -> torch.Tensor:
+    def mask_regions(self, maps: Sequence[torch.Tensor], parts: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """The mask head's regions (P, D, M, M); `maps` went through `adj_m`."""
         place = _scaled(parts, MASK_SIDES)
         return self.regions(maps, place, image, self.mask_level(parts[:, 2]), cells=self.mask_cells)
 
-    def masks_of(
-        self, masks: torch.Tensor, parts: torch.Tensor, image: torch.Tensor, *, cells: int
-    ) -> torch.Tensor:
+    def masks_of(self, masks: torch.Tensor, parts: torch.Tensor, image: torch.Tensor, *, cells: int) -> torch.Tensor:
         """Soft masks (B, H, W) in the mask regions of parts: (P, cells, cells)."""
         place = _scaled(parts, MASK_SIDES)
         boxes = squares(place[:, :2], place[:, 2])
@@ -233,9 +223,7 @@ class PartsNet(nn.Module):
         _, weight = similarity(reference, reference_mask, now, found)
         return Masked(objects, parts, weight, found, now)
 
-    def adjusted(
-        self, maps: Sequence[torch.Tensor], which: Literal["z", "x", "m"]
-    ) -> list[torch.Tensor]:
+    def adjusted(self, maps: Sequence[torch.Tensor], which: Literal["z", "x", "m"]) -> list[torch.Tensor]:
         """The pyramid after one of the 1x1 convolutions, which commute with the sampling of regions."""
         layer = {"z": self.adj_z, "x": self.adj_x, "m": self.adj_m}[which]
         return [layer(x) for x in maps]
@@ -244,18 +232,14 @@ class PartsNet(nn.Module):
 
     def forward(self, frames: torch.Tensor, **inputs: torch.Tensor):
         """What a training step needs, by `task`: see `_classify`, `_track` and `_segment`."""
-        return {"classify": self._classify, "track": self._track, "segment": self._segment}[
-            self.task
-        ](frames, **inputs)
+        return {"classify": self._classify, "track": self._track, "segment": self._segment}[self.task](frames, **inputs)
 
     def _classify(self, frames: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, H, W) -> logits (B, classes)."""
         assert self.head is not None
         return self.head(self.backbone(self.backbone.normalized(frames))[-1])
 
-    def _track(
-        self, frames: torch.Tensor, *, template: torch.Tensor, search: torch.Tensor
-    ) -> torch.Tensor:
+    def _track(self, frames: torch.Tensor, *, template: torch.Tensor, search: torch.Tensor) -> torch.Tensor:
         """Frames (B, 2, 3, H, W), parts (B, n, 3) in the first, regions in the second -> (B, n, R, R)."""
         pyramid = self.pyramid(frames.transpose(0, 1).flatten(0, 1))
         first, second = halves(pyramid, len(frames))
@@ -355,8 +339,6 @@ def _pooled(maps: torch.Tensor, factor: int) -> torch.Tensor:
     return nn.functional.avg_pool2d(maps[:, None], factor)[:, 0]
 
 
-def halves(
-    maps: Sequence[torch.Tensor], batch: int
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def halves(maps: Sequence[torch.Tensor], batch: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Pyramids of the first and of the second frames of a batch."""
     return [x[:batch] for x in maps], [x[batch:] for x in maps]

@@ -42,9 +42,7 @@ def whole_squares(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([center, side.clamp_min(8)], dim=1)
 
 
-def draw_parts(
-    masks: torch.Tensor, *, count: int, side_px: tuple[float, float]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_parts(masks: torch.Tensor, *, count: int, side_px: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Part 0 and `count` random parts of each object.
 
     Args:
@@ -171,9 +169,7 @@ class Warp:
     def _bend_at(self, places: torch.Tensor) -> torch.Tensor:
         height, width = self.bend.shape[-2:]
         grid = 2 * places / torch.tensor([width, height], device=places.device) - 1
-        sampled = F.grid_sample(
-            self.bend, grid[:, None], padding_mode="border", align_corners=False
-        )
+        sampled = F.grid_sample(self.bend, grid[:, None], padding_mode="border", align_corners=False)
         return sampled[:, :, 0].transpose(1, 2)
 
 

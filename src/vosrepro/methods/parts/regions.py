@@ -44,9 +44,7 @@ def roi_align(
     return found.index_copy(0, torch.cat(places), torch.cat(pieces)) if pieces else found
 
 
-def _sample(
-    features: torch.Tensor, boxes: torch.Tensor, *, cells: int, stride: float
-) -> torch.Tensor:
+def _sample(features: torch.Tensor, boxes: torch.Tensor, *, cells: int, stride: float) -> torch.Tensor:
     """Regions of one map (1, C, H, W)."""
     count, channels = len(boxes), features.shape[1]
     if not count:
@@ -55,13 +53,14 @@ def _sample(
     share = (torch.arange(points, device=boxes.device, dtype=features.dtype) + 0.5) / points
     x, valid_x = _axis(boxes[:, 0], boxes[:, 2], share, stride, features.shape[3])
     y, valid_y = _axis(boxes[:, 1], boxes[:, 3], share, stride, features.shape[2])
-    grid = torch.stack(
-        [x[:, None, :].expand(-1, points, -1), y[:, :, None].expand(-1, -1, points)], dim=3
-    )
+    grid = torch.stack([x[:, None, :].expand(-1, points, -1), y[:, :, None].expand(-1, -1, points)], dim=3)
     sampled = F.grid_sample(
-        features, grid.reshape(1, count * points, points, 2), mode="bilinear",
-        padding_mode="border", align_corners=False,
-    )  # fmt: skip
+        features,
+        grid.reshape(1, count * points, points, 2),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
     valid = (valid_y[:, :, None] & valid_x[:, None, :]).to(features.dtype)
     sampled = sampled * valid.reshape(1, 1, count * points, points)
     pooled = F.avg_pool2d(sampled, SAMPLES)

@@ -61,14 +61,10 @@ class Bottleneck(nn.Module):
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, middle, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(middle)
-        self.conv2 = nn.Conv2d(
-            middle, middle, 3, stride, padding=padding, dilation=dilation, bias=False
-        )
+        self.conv2 = nn.Conv2d(middle, middle, 3, stride, padding=padding, dilation=dilation, bias=False)
         self.bn3 = nn.BatchNorm2d(middle)
         self.conv3 = nn.Conv2d(middle, outputs, 1, bias=False)
-        self.shortcut = (
-            nn.Conv2d(inputs, outputs, shortcut_kernel, stride, bias=False) if project else None
-        )
+        self.shortcut = nn.Conv2d(inputs, outputs, shortcut_kernel, stride, bias=False) if project else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> the sum of both ways, without a ReLU after it."""
@@ -127,9 +123,7 @@ class ResNet50v2(nn.Module):
             stride = 1 if level == 0 else 2
             group = nn.Sequential()
             for i in range(count):
-                group.append(
-                    Bottleneck(inputs, middle, stride=stride if i == 0 else 1, project=i == 0)
-                )
+                group.append(Bottleneck(inputs, middle, stride=stride if i == 0 else 1, project=i == 0))
                 inputs = EXPANSION * middle
             self.add_module(f"layer{level + 1}", group)
         glorot(self)

@@ -145,9 +145,14 @@ class PartsSegmenter:
         p = self._parts
         boxes = squares(p.place[:, :2], p.place[:, 2]).tolist()
         facts = zip(
-            p.owner.tolist(), boxes, p.score.tolist(), p.active.tolist(), p.whole.tolist(),
-            p.late.tolist(), strict=True,
-        )  # fmt: skip
+            p.owner.tolist(),
+            boxes,
+            p.score.tolist(),
+            p.active.tolist(),
+            p.whole.tolist(),
+            p.late.tolist(),
+            strict=True,
+        )
         return [PartView(o + 1, tuple(b), s, a, w, late) for o, b, s, a, w, late in facts]
 
     # ------------------------------------------------------------------------------------- new parts
@@ -171,17 +176,13 @@ class PartsSegmenter:
             self._add(self._make(pyramid, places, owner=owner, late=False))
 
     def _sampled(self, inside: np.ndarray, *, limit: int, rng: np.random.Generator) -> torch.Tensor:
-        places = sample_parts(
-            inside, limit=limit, candidates=self._candidates, rng=rng, sampler=self._sampler
-        )
+        places = sample_parts(inside, limit=limit, candidates=self._candidates, rng=rng, sampler=self._sampler)
         return torch.from_numpy(places).to(self._soft)
 
     def _add(self, made: Parts) -> None:
         self._parts = made if self._parts is None else self._parts.joined(made)
 
-    def _make(
-        self, pyramid: list[torch.Tensor], places: torch.Tensor, *, owner: int, late: bool
-    ) -> Parts:
+    def _make(self, pyramid: list[torch.Tensor], places: torch.Tensor, *, owner: int, late: bool) -> Parts:
         """Parts of one object from places (P, 3) in the present frame; the first is part 0."""
         net, count = self._model, len(places)
         image = torch.zeros(count, dtype=torch.int64, device=places.device)
@@ -200,9 +201,7 @@ class PartsSegmenter:
             score=torch.ones_like(places[:, 2]),
             template=net.templates(net.adjusted(pyramid, "z"), places, image),
             reference=net.mask_regions(net.adjusted(pyramid, "m"), places, image),
-            reference_mask=net.masks_of(
-                self._soft[owner : owner + 1], places, image, cells=net.mask_cells
-            ),
+            reference_mask=net.masks_of(self._soft[owner : owner + 1], places, image, cells=net.mask_cells),
         )
 
     def _join(
@@ -240,10 +239,7 @@ class PartsSegmenter:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Proposed places (P, 3) and confidences (P)."""
         maps = self._model.adjusted(pyramid, "x")
-        found = [
-            self._track_some(maps, parts.kept(chosen), size)
-            for chosen in _chunks(len(parts), parts.owner.device)
-        ]
+        found = [self._track_some(maps, parts.kept(chosen), size) for chosen in _chunks(len(parts), parts.owner.device)]
         return torch.cat([p for p, _ in found]), torch.cat([c for _, c in found])
 
     def _track_some(
@@ -268,16 +264,12 @@ class PartsSegmenter:
         center = parts.place[:, :2] + found.offset.flip(1) * cell[:, None]
         rate = self._search.scale_rate
         side = (1 - rate) * side + rate * side * factor
-        side = side.clamp(
-            min=_SIDE_LIMITS[0] * parts.first_side, max=_SIDE_LIMITS[1] * parts.first_side
-        )
+        side = side.clamp(min=_SIDE_LIMITS[0] * parts.first_side, max=_SIDE_LIMITS[1] * parts.first_side)
         half, limit = side[:, None] / 2, center.new_tensor([size[1], size[0]])
         center = torch.minimum(torch.maximum(center, -half), limit + half)
         return torch.cat([center, side[:, None]], dim=1), found.confidence
 
-    def _propagate(
-        self, pyramid: list[torch.Tensor], parts: Parts, proposed: torch.Tensor
-    ) -> Masked:
+    def _propagate(self, pyramid: list[torch.Tensor], parts: Parts, proposed: torch.Tensor) -> Masked:
         """Masks of all parts at their proposed places."""
         net = self._model
         image = torch.zeros(len(parts), dtype=torch.int64, device=proposed.device)
@@ -286,9 +278,7 @@ class PartsSegmenter:
         earlier = net.earlier_masks(self._soft, seen_at, parts.owner, parts.whole)
         return net.propagate(now, parts.reference, parts.reference_mask, earlier, parts.whole)
 
-    def _combined(
-        self, parts: Parts, drawn_at: torch.Tensor, masked: Masked, size: tuple[int, int]
-    ) -> torch.Tensor:
+    def _combined(self, parts: Parts, drawn_at: torch.Tensor, masked: Masked, size: tuple[int, int]) -> torch.Tensor:
         """Soft maps (N, H, W) from the masks of active parts."""
         weight = self._weights(parts, masked)
         boxes = squares(drawn_at[:, :2], drawn_at[:, 2] * MASK_SIDES)

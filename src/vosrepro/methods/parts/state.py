@@ -69,9 +69,7 @@ class Parts:
     def joined(self, others: Parts) -> Parts:
         """These parts and others after them."""
         pairs = ((getattr(self, f.name), getattr(others, f.name)) for f in fields(self))
-        return Parts(
-            **{f.name: torch.cat(pair) for f, pair in zip(fields(self), pairs, strict=True)}
-        )
+        return Parts(**{f.name: torch.cat(pair) for f, pair in zip(fields(self), pairs, strict=True)})
 
     def moved(self, **changes: torch.Tensor) -> Parts:
         """A copy with other values."""

@@ -79,14 +79,14 @@ def classify(
     classes, known = batch["classes"], batch["classes"] >= 0
     classes = torch.where(known, classes + background(_bare(model).classes), classes)
     count = known.sum().clamp_min(1)
-    losses = F.cross_entropy(
-        logits, classes, label_smoothing=label_smoothing, ignore_index=-1, reduction="sum"
-    )
+    losses = F.cross_entropy(logits, classes, label_smoothing=label_smoothing, ignore_index=-1, reduction="sum")
     best = logits.detach().topk(min(5, logits.shape[1]), dim=1).indices == classes[:, None]
     return {
-        "loss": losses / count, "top1": best[:, 0].sum() / count, "top5": best.any(1).sum() / count,
+        "loss": losses / count,
+        "top1": best[:, 0].sum() / count,
+        "top5": best.any(1).sum() / count,
         "corrupt": 1 - known.float().mean(),
-    }  # fmt: skip
+    }
 
 
 # ---------------------------------------------------------------------------------------------- pairs
@@ -111,9 +111,7 @@ class _Clip:
     exact: torch.Tensor
 
 
-def _clip(
-    batch: Mapping[str, torch.Tensor], *, parts: int, side_px: tuple[float, float], foreign: float
-) -> _Clip:
+def _clip(batch: Mapping[str, torch.Tensor], *, parts: int, side_px: tuple[float, float], foreign: float) -> _Clip:
     """Real clips in the even places of a batch, synthetic ones in the odd places."""
     frames, masks = batch["frames"], batch["masks"][:, :, 0]
     if frames.shape[1] == 2:
@@ -153,20 +151,17 @@ def _synthetic(
         image, soft = synthetic_frames(frame, mask, warp, frame.roll(1, 0), elsewhere)
         frames.append(image)
         masks.append(soft)
-        moved = torch.cat(
-            [warp.points(parts[..., :2]), parts[..., 2:] * warp.scale[:, None, None]], 2
-        )
+        moved = torch.cat([warp.points(parts[..., :2]), parts[..., 2:] * warp.scale[:, None, None]], 2)
         boxes, found = tight_boxes(soft)
-        whole = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2,
-                           (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True).clamp_min(8)], 1)  # fmt: skip
+        whole = torch.cat(
+            [(boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True).clamp_min(8)], 1
+        )
         moved[:, 0] = torch.where(found[:, None], whole, moved[:, 0])
         places.append(moved)
     return torch.stack(frames, 1), torch.stack(masks, 1), torch.stack(places, 1)
 
 
-def _search(
-    network: PartsNet, place: torch.Tensor, *, jitter_cells: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _search(network: PartsNet, place: torch.Tensor, *, jitter_cells: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Search regions near true places, and the targets in cells of the response.
 
     Args:
@@ -299,17 +294,26 @@ def segment(
             use = torch.rand(len(guess), device=guess.device) < own
             earlier_mask = torch.where(use[:, None, None], guess, earlier_mask)
     scores, masked = model(
-        clip.frames[:, [0, 2]], template=reference, search=search, earlier=before, now=now,
-        reference_mask=clip.masks[:, 0], earlier_mask=earlier_mask,
-    )  # fmt: skip
+        clip.frames[:, [0, 2]],
+        template=reference,
+        search=search,
+        earlier=before,
+        now=now,
+        reference_mask=clip.masks[:, 0],
+        earlier_mask=earlier_mask,
+    )
     found, error = _track_loss(scores, target, clip.exact, radius=radius, weights=weights)
     masks, iou = _roi_loss(network, masked, now, clip)
     frame = _frame_loss(masked, now, scores, clip, share=share_object)
     loss = track_weight * found + masks + frame_weight * frame
     return {
-        "loss": loss, "track": found.detach(), "roi": masks.detach(), "frame": frame.detach(),
-        "error_cells": error, "iou": iou,
-    }  # fmt: skip
+        "loss": loss,
+        "track": found.detach(),
+        "roi": masks.detach(),
+        "frame": frame.detach(),
+        "error_cells": error,
+        "iou": iou,
+    }
 
 
 def _shaken(network: PartsNet, place: torch.Tensor, cells: float) -> torch.Tensor:
@@ -324,9 +328,7 @@ def _regions(now: torch.Tensor) -> torch.Tensor:
     return squares(flat[:, :2], flat[:, 2] * MASK_SIDES)
 
 
-def _roi_loss(
-    network: PartsNet, masked: Masked, now: torch.Tensor, clip: _Clip
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _roi_loss(network: PartsNet, masked: Masked, now: torch.Tensor, clip: _Clip) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean mask loss of valid parts and the mean intersection over union."""
     batch, count = now.shape[:2]
     boxes = _regions(now)
@@ -348,9 +350,7 @@ def _roi_loss(
     return torch.cat(losses).sum() / total, torch.cat(ious).sum() / total
 
 
-def _frame_loss(
-    masked: Masked, now: torch.Tensor, scores: torch.Tensor, clip: _Clip, *, share: float
-) -> torch.Tensor:
+def _frame_loss(masked: Masked, now: torch.Tensor, scores: torch.Tensor, clip: _Clip, *, share: float) -> torch.Tensor:
     """Cross-entropy of the combined map on whole frames; teaches the similarity weights."""
     batch, count = now.shape[:2]
     size = (clip.masks.shape[2], clip.masks.shape[3])

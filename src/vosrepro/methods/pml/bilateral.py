@@ -63,9 +63,7 @@ class BilateralGrid:
         self.vertex = self.place.index_select(0, rank)
         self.mass = torch.bincount(self.vertex, minlength=self.vertices).to(dtype)
         self.n = torch.ones_like(self.mass)
-        self._blur = self.matrix(
-            torch.full_like(self.n, _SELF_WEIGHT), self.n.new_ones(len(self._neighbor))
-        )
+        self._blur = self.matrix(torch.full_like(self.n, _SELF_WEIGHT), self.n.new_ones(len(self._neighbor)))
         for _ in range(_BISTOCHASTIC_STEPS):
             self.n = torch.sqrt(self.n * self.mass / self.blur(self.n))
         self.m = self.n * self.blur(self.n)
@@ -104,9 +102,7 @@ class BilateralGrid:
         return ends.mul_(y.repeat_interleave(self._begin.diff(), output_size=len(ends)))
 
 
-def _keys(
-    guide: torch.Tensor, *, spatial_px: float, luma: float, chroma: float
-) -> tuple[torch.Tensor, list[int]]:
+def _keys(guide: torch.Tensor, *, spatial_px: float, luma: float, chroma: float) -> tuple[torch.Tensor, list[int]]:
     """Mixed-radix vertex key of each pixel, x fastest, and the key distance of a step along each axis.
 
     Integer combinations of integer colors are exact in float64, and so are the bins. In floating-point
@@ -137,9 +133,7 @@ def _keys(
     return key.flatten().to(narrow), strides
 
 
-def _neighbors(
-    known: torch.Tensor, strides: list[int]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _neighbors(known: torch.Tensor, strides: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Who neighbours whom, in compressed rows, with the vertices renumbered by their number of neighbours.
 
     In this order the lengths of the rows can be foreseen, which makes a product three times as fast.

@@ -12,9 +12,7 @@ from torch.nn import functional as F
 Geometry = Literal["half-pixel", "aligned"]
 
 
-def cell_labels(
-    labels: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int
-) -> torch.Tensor:
+def cell_labels(labels: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int) -> torch.Tensor:
     """The label at the center of each cell.
 
     Args:
@@ -39,9 +37,7 @@ def cell_labels(
     return labels
 
 
-def cell_fractions(
-    masks: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int
-) -> torch.Tensor:
+def cell_fractions(masks: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int) -> torch.Tensor:
     """The share of each cell's area that a mask covers: float (N, H, W) -> (N, h, w)."""
     if geometry == "half-pixel":
         return F.adaptive_avg_pool2d(masks, size)
@@ -50,9 +46,7 @@ def cell_fractions(
     return F.avg_pool2d(grown, cell_px + 1, cell_px, cell_px // 2, count_include_pad=False)
 
 
-def to_pixels(
-    maps: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int
-) -> torch.Tensor:
+def to_pixels(maps: torch.Tensor, size: tuple[int, int], *, geometry: Geometry, cell_px: int) -> torch.Tensor:
     """Bilinear interpolation of cell maps (N, h, w) at the pixels of a frame: (N, H, W)."""
     if geometry == "half-pixel":
         return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]

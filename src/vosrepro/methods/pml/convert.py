@@ -35,9 +35,7 @@ def build(*, start: str | None = None, **network: Any) -> PML:
         return model
     shapes = {key: value.shape for key, value in model.base_extractor.state_dict().items()}
     if any(shapes.get(key.removeprefix(_BACKBONE)) != shape for key, shape in _backbone().items()):
-        raise ConfigError(
-            f"{start} is for a backbone of the published size: leave out width, blocks and cell_px"
-        )
+        raise ConfigError(f"{start} is for a backbone of the published size: leave out width, blocks and cell_px")
     try:
         state = convert_backbone(read_released(start).content)
     except CheckpointError as error:
@@ -131,16 +129,12 @@ def _stripped(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _checked(
-    state: Mapping[str, Any], shapes: Mapping[str, torch.Size], *, what: str
-) -> dict[str, torch.Tensor]:
+def _checked(state: Mapping[str, Any], shapes: Mapping[str, torch.Size], *, what: str) -> dict[str, torch.Tensor]:
     """Tensors in the order of `shapes`, or an error with counts."""
     wanted = [key for key in shapes if not key.endswith(_COUNTER)]
     missing = [key for key in wanted if key not in state]
     unknown = [key for key in state if key not in shapes]
-    misshapen = [
-        key for key in wanted if key in state and getattr(state[key], "shape", None) != shapes[key]
-    ]
+    misshapen = [key for key in wanted if key in state and getattr(state[key], "shape", None) != shapes[key]]
     if missing or unknown or misshapen:
         facts = [
             f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -157,6 +151,4 @@ def _checked(
             "give a file of DeepLab-v2 ResNet-101 with Caffe-style strides"
         )
     counter = torch.zeros((), dtype=torch.int64)
-    return {
-        key: state.get(key, counter) if key.endswith(_COUNTER) else state[key] for key in shapes
-    }
+    return {key: state.get(key, counter) if key.endswith(_COUNTER) else state[key] for key in shapes}

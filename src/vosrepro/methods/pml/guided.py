@@ -6,9 +6,7 @@ import torch
 from torch.nn import functional as F
 
 
-def guided_filter(
-    guide: torch.Tensor, target: torch.Tensor, *, radius_px: int = 8, edge: float = 0.02
-) -> torch.Tensor:
+def guided_filter(guide: torch.Tensor, target: torch.Tensor, *, radius_px: int = 8, edge: float = 0.02) -> torch.Tensor:
     """Smooth targets so that they become locally linear in the guide's colors.
 
     Args:

@@ -27,9 +27,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(
-        self, c_in: int, planes: int, *, stride: int, dilation: int, project: bool
-    ) -> None:
+    def __init__(self, c_in: int, planes: int, *, stride: int, dilation: int, project: bool) -> None:
         """Build from `c_in` to `4 * planes` channels; `project` adds the 1x1 shortcut."""
         super().__init__()
         c_out = planes * self.expansion
@@ -65,9 +63,7 @@ class DeepLabBackbone(nn.Module):
     Source: speedinghzl/Pytorch-Deeplab: deeplab/model.py.
     """
 
-    def __init__(
-        self, *, width: int, blocks: tuple[int, int, int, int], cell_px: Literal[4, 8]
-    ) -> None:
+    def __init__(self, *, width: int, blocks: tuple[int, int, int, int], cell_px: Literal[4, 8]) -> None:
         """Build with stages 1..4 of `blocks` blocks; a stage of 0 blocks is left out."""
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -76,16 +72,12 @@ class DeepLabBackbone(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1, ceil_mode=True)
         self.channels = width
         strides = (1, cell_px // 4, 1, 1)
-        for i, (count, stride, dilation) in enumerate(
-            zip(blocks, strides, (1, 1, 2, 4), strict=True)
-        ):
+        for i, (count, stride, dilation) in enumerate(zip(blocks, strides, (1, 1, 2, 4), strict=True)):
             stage, planes = nn.Sequential(), width * 2**i
             for block in range(count):
                 first = block == 0
                 step = stride if first else 1
-                stage.append(
-                    Bottleneck(self.channels, planes, stride=step, dilation=dilation, project=first)
-                )
+                stage.append(Bottleneck(self.channels, planes, stride=step, dilation=dilation, project=first))
                 self.channels = planes * Bottleneck.expansion
             self.add_module(f"layer{i + 1}", stage)
 

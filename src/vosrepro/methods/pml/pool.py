@@ -75,9 +75,7 @@ class ReferencePool:
         self._k = k
         self._adaptation = adaptation
         self._given: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._added: deque[tuple[torch.Tensor, torch.Tensor]] = deque(
-            maxlen=adaptation.max_frames or None
-        )
+        self._added: deque[tuple[torch.Tensor, torch.Tensor]] = deque(maxlen=adaptation.max_frames or None)
 
     def __len__(self) -> int:
         """Cells in the pool."""
@@ -105,9 +103,7 @@ class ReferencePool:
         labels, agree = hard_vote(fractions.argmax(1)[found.index], self.count)
         return Answer(labels, agree, found)
 
-    def vote(
-        self, cells: torch.Tensor, answer: Answer, *, vote: Vote, temperature: float
-    ) -> torch.Tensor:
+    def vote(self, cells: torch.Tensor, answer: Answer, *, vote: Vote, temperature: float) -> torch.Tensor:
         """Label probabilities (Q, L) of the cells by the given rule."""
         if vote == "hard":
             return F.one_hot(answer.labels, self.count).to(cells.dtype)
@@ -115,9 +111,7 @@ class ReferencePool:
         if vote == "soft":
             return soft_vote(fractions, answer.neighbors.index)
         labels = fractions.argmax(1)
-        return margin_vote(
-            cells, pool, labels, count=self.count, k=self._k, temperature=temperature
-        )
+        return margin_vote(cells, pool, labels, count=self.count, k=self._k, temperature=temperature)
 
     def adapt(self, cells: torch.Tensor, answer: Answer) -> torch.Tensor:
         """Let the confident cells of a frame join; returns bool (Q,), which did."""

@@ -54,13 +54,10 @@ class Refinement:
             ConfigError: naming the value.
         """
         if self.kind not in ("none", "solver", "filter", "guided"):
-            raise ConfigError(
-                f"there is no post-processing '{self.kind}': use none, solver, filter or guided"
-            )
+            raise ConfigError(f"there is no post-processing '{self.kind}': use none, solver, filter or guided")
         if not 0 < self.threshold < 1 or self.confidence <= 0:
             raise ConfigError(
-                f"threshold {self.threshold} must lie between 0 and 1 and confidence "
-                f"{self.confidence} above 0"
+                f"threshold {self.threshold} must lie between 0 and 1 and confidence {self.confidence} above 0"
             )
 
     def apply(self, frame: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:

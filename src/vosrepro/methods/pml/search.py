@@ -27,9 +27,7 @@ class Neighbors(NamedTuple):
     distance2: torch.Tensor  # (Q, k) squared distances, at least 0
 
 
-def nearest(
-    query: torch.Tensor, pool: torch.Tensor, k: int, *, chunk: int | None = None
-) -> Neighbors:
+def nearest(query: torch.Tensor, pool: torch.Tensor, k: int, *, chunk: int | None = None) -> Neighbors:
     """The k nearest pool cells of each query cell, exactly.
 
     The k + 1 groups of pool cells with the largest maxima contain the k + 1 most similar cells, so only
@@ -57,9 +55,7 @@ def nearest(
     bias = F.pad(pool.square().sum(1) / -2, (0, extra), value=-torch.inf)
     turned = F.pad(pool, (0, 0, 0, extra)).T
     chunk = min(chunk or _chunk(query), max(1, len(query)))
-    similar = query.new_empty(
-        chunk, groups * _GROUP
-    )  # kept: fresh pages cost as much as the ranking
+    similar = query.new_empty(chunk, groups * _GROUP)  # kept: fresh pages cost as much as the ranking
     wanted, seen = min(k + 1, cells), min(k + 1, groups)
     members = torch.arange(_GROUP, device=pool.device) * groups
     found = []

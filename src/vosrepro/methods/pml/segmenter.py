@@ -53,9 +53,7 @@ class PMLSegmenter:
             ConfigError: if a setting is unknown.
         """
         if vote not in ("hard", "soft", "margin") or reference not in ("center", "area"):
-            raise ConfigError(
-                f"vote '{vote}' must be hard, soft or margin, and reference '{reference}' center or area"
-            )
+            raise ConfigError(f"vote '{vote}' must be hard, soft or margin, and reference '{reference}' center or area")
         self._model = model
         self._vote: Vote = vote
         self._temperature = temperature
@@ -110,16 +108,12 @@ class PMLSegmenter:
         fractions = cells.new_zeros(len(points), self._objects + 1)
         rows = []
         for i, ((y, x), label) in enumerate(points.items()):
-            if not (
-                0 <= y < frame.shape[1] and 0 <= x < frame.shape[2] and 0 <= label <= self._objects
-            ):
+            if not (0 <= y < frame.shape[1] and 0 <= x < frame.shape[2] and 0 <= label <= self._objects):
                 raise ConfigError(
                     f"click at row {y}, column {x} with label {label} does not fit a frame of "
                     f"{frame.shape[1]} x {frame.shape[2]} pixels with {self._objects} objects"
                 )
-            row, column = (
-                self._cell(p, s, n) for p, s, n in zip((y, x), frame.shape[1:], size, strict=True)
-            )
+            row, column = (self._cell(p, s, n) for p, s, n in zip((y, x), frame.shape[1:], size, strict=True))
             rows.append(row * size[1] + column)
             fractions[i, label] = 1
         self._pool.give(cells[rows], fractions)

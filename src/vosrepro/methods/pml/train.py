@@ -51,9 +51,7 @@ def train_step(
     frames, labels = batch["frames"], batch["labels"]
     clips, length = frames.shape[:2]
     if length < 3:
-        raise ConfigError(
-            f"PML trains on triplets, but a clip has {length} frames: set clips.frames to 3"
-        )
+        raise ConfigError(f"PML trains on triplets, but a clip has {length} frames: set clips.frames to 3")
     times = batch.get("times")
     embedded = model(frames.flatten(0, 1), None if times is None else times.flatten())
     size = embedded.shape[2:]
@@ -70,9 +68,7 @@ def train_step(
         if not wanted:
             continue
         chosen = sample_anchors(small[clip, first], wanted, anchors)
-        loss, _, right = triplet_loss(
-            cells[clip, first], small[clip, first], pool, pool_labels, chosen, margin=margin
-        )
+        loss, _, right = triplet_loss(cells[clip, first], small[clip, first], pool, pool_labels, chosen, margin=margin)
         losses.append(loss)
         hits += _hits(chosen, small[clip, first], right)
     total = torch.stack(losses).sum() if losses else embedded.sum() * 0
@@ -83,9 +79,7 @@ def train_step(
     }
 
 
-def _hits(
-    chosen: Mapping[int, torch.Tensor], labels: torch.Tensor, right: torch.Tensor
-) -> torch.Tensor:
+def _hits(chosen: Mapping[int, torch.Tensor], labels: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Counts of true, false and missed foreground among the anchors."""
     foreground = labels[torch.cat(list(chosen.values()))] > 0
     true = (foreground & right).sum()

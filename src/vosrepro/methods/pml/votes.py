@@ -64,7 +64,5 @@ def margin_vote(
     for label in ((sizes > 0) & (sizes < rank)).nonzero()[:, 0].tolist():
         members = pool[labels == label]
         alone = torch.zeros(len(members), dtype=torch.int64, device=pool.device)
-        similarity[:, label] = label_similarity(query, members, alone, count=1, rank=len(members))[
-            :, 0
-        ]
+        similarity[:, label] = label_similarity(query, members, alone, count=1, rank=len(members))[:, 0]
     return torch.softmax(similarity / temperature, dim=1)

@@ -31,9 +31,7 @@ def correspond(model: nn.Module, source: torch.Tensor, target: torch.Tensor) -> 
     if not isinstance(model, SpaceTimeNetwork):
         raise TypeError(f"expected a space-time memory network, not {type(model).__name__}")
     padding = Padding.to_multiple(*source.shape[-2:], multiple=model.stride)
-    x, y = (
-        padding.apply(model.normalize(frame[None]).to(model.dtype)) for frame in (source, target)
-    )
+    x, y = (padding.apply(model.normalize(frame[None]).to(model.dtype)) for frame in (source, target))
     key, _ = model.encode_memory(x, torch.zeros_like(x[:, :1]))
     query = model.encode_query(y).key
     weights = torch.softmax(torch.matmul(key[0], query[0].T).float(), dim=0)

@@ -151,9 +151,7 @@ class ResNetEncoder(nn.Module):
         return fine, middle, getattr(self, self.stages[2])(middle)
 
 
-def _shortcut(
-    c_in: int, c_out: int, stride: int, *, bias: bool, norm: Norm
-) -> nn.Sequential | None:
+def _shortcut(c_in: int, c_out: int, stride: int, *, bias: bool, norm: Norm) -> nn.Sequential | None:
     if stride == 1 and c_in == c_out:
         return None
     return nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=bias), norm_layer(norm, c_out))

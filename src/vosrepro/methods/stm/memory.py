@@ -53,9 +53,7 @@ def read(
         rows = max(1, _CPU_LOGITS // (keys.shape[0] * keys.shape[1]))
         if query.shape[1] > rows:  # the same rows, a few at a time
             parts = query.split(rows, dim=1)
-            return torch.cat(
-                [read(p, keys, values, top_k=top_k, valid=valid) for p in parts], dim=1
-            )
+            return torch.cat([read(p, keys, values, top_k=top_k, valid=valid) for p in parts], dim=1)
     if kernel_sigma is None and (top_k is None or top_k >= keys.shape[1]):
         return _read_all(query, keys, values, valid)
     logits = _similarity(query, keys)
@@ -225,9 +223,7 @@ class MemoryBank:
         self._first = [f - 1 if f > drop else f for f in self._first]
 
 
-def _grown(
-    old: torch.Tensor | None, like: torch.Tensor, objects: int, capacity: int, used: int
-) -> torch.Tensor:
+def _grown(old: torch.Tensor | None, like: torch.Tensor, objects: int, capacity: int, used: int) -> torch.Tensor:
     new = like.new_zeros(objects, capacity, like.shape[2])
     if old is not None:
         new[: old.shape[0], :used] = old[:, :used]

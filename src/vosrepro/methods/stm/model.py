@@ -85,9 +85,7 @@ class Decoder(nn.Module):
         self.up_8_4 = UpsampleBlock(c_fine, dim, dim)
         self.pred = nn.Conv2d(dim, 1, 3, padding=1)
 
-    def forward(
-        self, x: torch.Tensor, skip_middle: torch.Tensor, skip_fine: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, skip_middle: torch.Tensor, skip_fine: torch.Tensor) -> torch.Tensor:
         """(B, c_in, h, w) and skips of `UpsampleBlock.skip` -> logits (B, H, W)."""
         x = self.compress(x)
         x = self.up_16_8(skip_middle, x)
@@ -187,9 +185,7 @@ class STM(SpaceTimeNetwork):
             skip_fine=self.decoder.up_8_4.skip(fine),
         )
 
-    def encode_memory(
-        self, frames: torch.Tensor, masks: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_memory(self, frames: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a frame with the masks of its objects.
 
         Args:

@@ -20,9 +20,7 @@ class QueryFeatures(NamedTuple):
     skip_fine: torch.Tensor  # what the decoder adds at its finest level
 
 
-def side_by_side(
-    readout: torch.Tensor, query: QueryFeatures
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def side_by_side(readout: torch.Tensor, query: QueryFeatures) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decoder inputs of all objects of all frames.
 
     Args:
@@ -70,9 +68,7 @@ class SpaceTimeNetwork(nn.Module):
         """Everything of frames (B, 3, H, W), normalized and padded, that depends on no object."""
         raise NotImplementedError
 
-    def encode_memory(
-        self, frames: torch.Tensor, masks: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_memory(self, frames: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys (B * K, h * w, C_k), scaled by 1/sqrt(C_k), and values (B * K, h * w, C_v).
 
         Args:
@@ -85,9 +81,7 @@ class SpaceTimeNetwork(nn.Module):
         """Logits (B * K, H, W) at padded full resolution from read-outs (B * K, h * w, C_v)."""
         raise NotImplementedError
 
-    def forward(
-        self, frames: torch.Tensor, masks: torch.Tensor, selector: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def forward(self, frames: torch.Tensor, masks: torch.Tensor, selector: torch.Tensor | None = None) -> torch.Tensor:
         """Segment a training clip: the first mask is given, each prediction is remembered.
 
         The gradient flows through remembered predictions. Reading is the full softmax.

@@ -114,9 +114,7 @@ class Decoder(nn.Module):
         self.RF2 = Refine(256)
         self.pred2 = nn.Conv2d(_DIM, 2, 3, padding=1)
 
-    def forward(
-        self, x: torch.Tensor, skip_middle: torch.Tensor, skip_fine: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, skip_middle: torch.Tensor, skip_fine: torch.Tensor) -> torch.Tensor:
         """Logits (B, H, W): object minus background, whose sigmoid is the softmax of both."""
         x = self.ResMM(self.convFM(x))
         x = self.RF2(skip_fine, self.RF3(skip_middle, x))
@@ -160,15 +158,11 @@ class OriginalSTM(SpaceTimeNetwork):
             skip_fine=self.Decoder.RF2.skip(fine),
         )
 
-    def encode_memory(
-        self, frames: torch.Tensor, masks: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_memory(self, frames: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `SpaceTimeNetwork`."""
         others = (masks.sum(dim=1, keepdim=True) - masks).clamp(0, 1)
         frames = frames.repeat_interleave(masks.shape[1], dim=0)
-        features = self.Encoder_M.encode(
-            frames, masks.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None]
-        )
+        features = self.Encoder_M.encode(frames, masks.flatten(0, 1)[:, None], others.flatten(0, 1)[:, None])
         key, value = self.KV_M_r4(features)
         key = key.flatten(2).transpose(1, 2) / math.sqrt(_KEY_DIM)
         return key, value.flatten(2).transpose(1, 2)

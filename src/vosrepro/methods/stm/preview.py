@@ -23,9 +23,7 @@ class FeatureQueue:
         self._begin = 0
         self._block: QueryFeatures | None = None
 
-    def features(
-        self, index: int, encode: Callable[[torch.Tensor], QueryFeatures]
-    ) -> QueryFeatures:
+    def features(self, index: int, encode: Callable[[torch.Tensor], QueryFeatures]) -> QueryFeatures:
         """Features of one frame, with a batch dimension of 1.
 
         Args:

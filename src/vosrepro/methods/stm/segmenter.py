@@ -131,17 +131,13 @@ class STMSegmenter:
     def _features(self, x: torch.Tensor) -> QueryFeatures:
         if self._queue is None:
             return self._model.encode_query(x)
-        return self._queue.features(
-            self._index, lambda frames: self._model.encode_query(self._prepare(frames))
-        )
+        return self._queue.features(self._index, lambda frames: self._model.encode_query(self._prepare(frames)))
 
     def _segment(self, query: QueryFeatures) -> torch.Tensor:
         """Independent probabilities of the objects (N, H, W) in float32."""
         assert self._memory is not None
         grid = (query.value.shape[2], query.value.shape[3])
-        readout = self._memory.read(
-            query.key, grid=grid, top_k=self._top_k, kernel_sigma=self._sigma
-        )
+        readout = self._memory.read(query.key, grid=grid, top_k=self._top_k, kernel_sigma=self._sigma)
         return torch.sigmoid(self._model.decode(readout, query).float())
 
     def _remember(self, entry: Pending) -> None:
@@ -150,9 +146,7 @@ class STMSegmenter:
         key, value = self._model.encode_memory(entry.frame, masks)
         self._memory.add(key, value, permanent=entry.permanent)
 
-    def _add_objects(
-        self, probabilities: torch.Tensor, frame: torch.Tensor, new: torch.Tensor
-    ) -> torch.Tensor:
+    def _add_objects(self, probabilities: torch.Tensor, frame: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
         """Give the new objects their masks, take those pixels from all others, aggregate again."""
         before = self._objects
         self._objects = late_objects(frame, new, present=before)

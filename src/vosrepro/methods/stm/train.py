@@ -41,9 +41,7 @@ def train_step(
     """
     logits = model(batch["frames"], batch["masks"], batch["selector"])
     labels = batch["labels"][:, 1:]
-    fraction = kept_fraction(
-        iteration, start=bootstrap_start, end=bootstrap_end, fraction=bootstrap_fraction
-    )
+    fraction = kept_fraction(iteration, start=bootstrap_start, end=bootstrap_end, fraction=bootstrap_fraction)
     loss = torch.stack(frame_losses(logits, labels, batch["selector"], fraction=fraction)).sum()
     if dice_weight:
         loss = loss + dice_weight * dice_loss(logits, labels, batch["selector"])

@@ -107,9 +107,7 @@ def load_expected(path: Path | str) -> dict[Key, Expected] | None:
     for line, row in read_rows(path, EXPECTED_COLUMNS):
         try:
             key = Key(*(row[name] for name in Key._fields))
-            found[key] = Expected(
-                key, float(row["value"]), float(row["spread"] or 0), int(row["runs"] or 1)
-            )
+            found[key] = Expected(key, float(row["value"]), float(row["spread"] or 0), int(row["runs"] or 1))
         except ValueError as error:
             raise ConfigError(
                 f"{path}, line {line}: not a reference result ({error}): make the file "
@@ -208,9 +206,7 @@ def _stage_order(table: Table) -> Iterable[Check]:
     for row in table.rows:
         run = row.entries[0].entry.run
         before = _recipe_before(run, table.plan.runs)
-        other = table.by_name.get(
-            (row.method, before.recipe if before else "", row.variant, row.benchmark.benchmark)
-        )
+        other = table.by_name.get((row.method, before.recipe if before else "", row.variant, row.benchmark.benchmark))
         if other is None:
             continue
         title = f"{row.name} is no worse than {other.recipe} on {row.benchmark.title}"
@@ -236,17 +232,12 @@ def _recipe_before(run: Run, runs: Iterable[Run]) -> Run | None:
     return max(begun, key=lambda r: len(r.stages), default=None)
 
 
-def _reproduces_ours(
-    table: Table, expected: dict[Key, Expected] | None, path: str | None
-) -> Iterable[Check]:
+def _reproduces_ours(table: Table, expected: dict[Key, Expected] | None, path: str | None) -> Iterable[Check]:
     group = "Your installation reproduces ours"
     if path and expected is None:
         yield Check(group, "reference results", None, f"{path} does not exist", "not made yet")
         return
-    rows = {
-        Key(r.method, r.recipe, r.variant, r.benchmark.benchmark, r.headline.metric): r
-        for r in table.rows
-    }
+    rows = {Key(r.method, r.recipe, r.variant, r.benchmark.benchmark, r.headline.metric): r for r in table.rows}
     for key, reference in (expected or {}).items():
         required = (
             f"{reference.value:.1f} ± {reference.allowance:.1f} {key.metric} "

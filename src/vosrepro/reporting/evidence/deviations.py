@@ -102,9 +102,7 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
                 blocks=False,
             )
         if run.get("status") not in (None, "FINISHED"):
-            yield Deviation(
-                name, f"{name}/{node.stage} ended as {run['status']}, not FINISHED.", blocks=True
-            )
+            yield Deviation(name, f"{name}/{node.stage} ended as {run['status']}, not FINISHED.", blocks=True)
         digest = run.get("data_digest")
         if digest and evidence.data_digest and digest != evidence.data_digest:
             yield Deviation(

@@ -219,9 +219,7 @@ def _read_run(run: Run) -> RunEvidence:
         try:
             candidates.append(_candidate(row))
         except (KeyError, ValueError) as error:
-            reader.problems.append(
-                f"{run.folder / 'selection.csv'} has a malformed row ({error}): select again"
-            )
+            reader.problems.append(f"{run.folder / 'selection.csv'} has a malformed row ({error}): select again")
     candidates.sort(key=lambda c: c.step)
     return RunEvidence(run, selected, tuple(candidates), tuple(reader.problems))
 

@@ -29,23 +29,17 @@ def pooled(items: Sequence[EntryEvidence], metric: str) -> ObjectValues:
         return {}
     first, *others = seeds
     return {
-        key: sum(seed[key] for seed in seeds) / len(seeds)
-        for key in first
-        if all(key in other for other in others)
+        key: sum(seed[key] for seed in seeds) / len(seeds) for key in first if all(key in other for other in others)
     }
 
 
-def over_sequences(
-    items: Sequence[EntryEvidence], metric: str, settings: StatisticsParams
-) -> Interval | None:
+def over_sequences(items: Sequence[EntryEvidence], metric: str, settings: StatisticsParams) -> Interval | None:
     """95 % bootstrap interval of a score over sequences (with all their objects), seeds averaged."""
     values = pooled(items, metric)
     clusters = [sequence for sequence, _ in values]
     if len(set(clusters)) < 2:
         return None
-    return cluster_bootstrap(
-        list(values.values()), clusters, draws=settings.bootstrap_draws, seed=settings.seed
-    )
+    return cluster_bootstrap(list(values.values()), clusters, draws=settings.bootstrap_draws, seed=settings.seed)
 
 
 def over_images(items: Sequence[EntryEvidence], metric: str) -> Interval | None:

@@ -31,9 +31,7 @@ def study_verdict(table: Table, checks: Sequence[Check]) -> str:
     if made:
         held = sum(bool(c.passed) for c in made)
         every = f"All {held}" if held == len(made) else f"{held} of {len(made)}"
-        sentences.append(
-            f"{every} of the study's own checks hold.".replace("All 1 of", "The one of")
-        )
+        sentences.append(f"{every} of the study's own checks hold.".replace("All 1 of", "The one of"))
     missing = sum(not row.scored for row in table.rows)
     if missing:
         sentences.append(f"{missing} of {len(table.rows)} entries have no score.")
@@ -43,9 +41,7 @@ def study_verdict(table: Table, checks: Sequence[Check]) -> str:
 
 def compared(rows: Iterable[Row]) -> str:
     """One sentence on the rows that have published numbers."""
-    kinds: Counter[Kind] = Counter(
-        r.verdict.kind for r in rows if any(c.published for c in r.cells.values())
-    )
+    kinds: Counter[Kind] = Counter(r.verdict.kind for r in rows if any(c.published for c in r.cells.values()))
     total = sum(kinds.values())
     if not total:
         return ""

@@ -202,13 +202,9 @@ def _row(
         paper = published.get(Key(*entry.published_name, metric))
         cells[metric] = _cell(evidence.plan, items, metric, paper, blocker)
     speed = IMAGE_SPEED if benchmark.classifies else SPEED
-    rates = {
-        i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None
-    }
+    rates = {i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None}
     cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
-    return Row(
-        *key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells)
-    )
+    return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells))
 
 
 def _summary(benchmark: BenchmarkParams, cells: Mapping[str, Cell]) -> Verdict:
@@ -227,9 +223,7 @@ def _adjusted(rows: list[Row]) -> tuple[Row, ...]:
             for metric in row.benchmark.primary_metrics
             if (verdict := row.cells[metric].verdict) is not None
         ]
-        for (number, metric, before), after in zip(
-            places, adjusted([v for *_, v in places]), strict=True
-        ):
+        for (number, metric, before), after in zip(places, adjusted([v for *_, v in places]), strict=True):
             if after is not before:
                 changed[number, metric] = after
     result = list(rows)
@@ -252,9 +246,7 @@ def _cell(
     margin = benchmark.margin_points.get(metric)
     verdict = None
     if paper is not None:
-        verdict = judge(
-            list(seeds.values()), paper, margin, blocker=blocker.text if blocker else None
-        )
+        verdict = judge(list(seeds.values()), paper, margin, blocker=blocker.text if blocker else None)
     return Cell(
         metric=metric,
         seeds=seeds,
@@ -272,8 +264,7 @@ def _cost(evidence: Evidence, items: tuple[EntryEvidence, ...]) -> Cost:
     done = [c for c in chains if c and all(s.run for s in c)]
     walls = [sum(s.number("wall_seconds") or 0.0 for s in chain) for chain in done]
     occupied = [
-        sum((s.number("wall_seconds") or 0.0) * (s.number("world_size") or 1.0) for s in chain)
-        for chain in done
+        sum((s.number("wall_seconds") or 0.0) * (s.number("world_size") or 1.0) for s in chain) for chain in done
     ]
     peaks = [s.number("peak_memory_mb") or 0.0 for chain in done for s in chain]
     memory = [_peak(i) for i in items]

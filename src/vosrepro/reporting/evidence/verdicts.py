@@ -48,8 +48,7 @@ LABELS: dict[Kind, tuple[str, str]] = {
 #: What each verdict means, in the report's legend (specs: two one-sided tests at 5 %).
 MEANINGS: dict[Kind, str] = {
     "reproduced": (
-        "with three runs or more, the 90 % interval over seeds lies within the margin around the "
-        "published number"
+        "with three runs or more, the 90 % interval over seeds lies within the margin around the published number"
     ),
     "within-noise": "our mean lies within the margin, but the interval does not (or there are fewer than three runs)",
     "inconclusive": "our mean lies outside the margin, but the interval reaches into it (or fewer than three runs)",
@@ -83,9 +82,7 @@ class Verdict:
         return LABELS[self.kind][1]
 
 
-def judge(
-    values: Sequence[float], paper: Published, margin: float | None, *, blocker: str | None = None
-) -> Verdict:
+def judge(values: Sequence[float], paper: Published, margin: float | None, *, blocker: str | None = None) -> Verdict:
     """The verdict on one published number.
 
     Args:
@@ -105,10 +102,7 @@ def judge(
     reach = ""
     if result.interval is not None:
         reach = f", 90 % interval {result.interval.low:+.1f} to {result.interval.high:+.1f}"
-    text = (
-        f"{result.difference:+.1f} points against a margin of {margin:g} ({result.note}{reach}): "
-        f"{MEANINGS[kind]}"
-    )
+    text = f"{result.difference:+.1f} points against a margin of {margin:g} ({result.note}{reach}): {MEANINGS[kind]}"
     if result.in_prediction is not None:
         could = "could" if result.in_prediction else "could not"
         text += f"; the published number {could} be one more of our runs (95 % prediction interval)"
@@ -118,9 +112,7 @@ def judge(
 def adjusted(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The verdicts of one paper's rows, with "not reproduced" withdrawn where Holm's adjustment says so."""
     tested = [v for v in verdicts if v.p_below is not None]
-    corrected = dict(
-        zip(map(id, tested), statistics.holm([v.p_below or 0.0 for v in tested]), strict=True)
-    )
+    corrected = dict(zip(map(id, tested), statistics.holm([v.p_below or 0.0 for v in tested]), strict=True))
     result = []
     for verdict in verdicts:
         p_value = corrected.get(id(verdict), 0.0)

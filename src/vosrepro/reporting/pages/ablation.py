@@ -40,9 +40,7 @@ class Ablation:
 def ablation(table: Table, method: str) -> Ablation:
     """Recipes × variants of a method over its benchmarks."""
     rows = table.of(method)
-    benchmarks = tuple(
-        b for name, b in table.plan.benchmarks.items() if any(r.benchmark is b for r in rows)
-    )
+    benchmarks = tuple(b for name, b in table.plan.benchmarks.items() if any(r.benchmark is b for r in rows))
     first = primary_row(table, method, benchmarks[0].benchmark) if benchmarks else None
     marked = (first.recipe, first.variant) if first else ("", "")
     lines = []

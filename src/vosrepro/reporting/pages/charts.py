@@ -51,9 +51,7 @@ class Axis:
     log: bool = False
 
     @classmethod
-    def around(
-        cls, values: Sequence[float], label: str, *, log: bool = False, pad: float = 0.06
-    ) -> Axis:
+    def around(cls, values: Sequence[float], label: str, *, log: bool = False, pad: float = 0.06) -> Axis:
         """The axis that shows all values with some room."""
         finite = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
         if not finite:
@@ -99,12 +97,8 @@ def line_chart(
     parts = [_frame(x, y)]
     for at, label in boundaries:
         px = _px(x, at)
-        parts.append(
-            f'<line class="edge" x1="{px}" x2="{px}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
-        )
-        parts.append(
-            f'<text class="edge-label" x="{_f(px + 4)}" y="{_TOP + 11}">{escape(label)}</text>'
-        )
+        parts.append(f'<line class="edge" x1="{px}" x2="{px}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>')
+        parts.append(f'<text class="edge-label" x="{_f(px + 4)}" y="{_TOP + 11}">{escape(label)}</text>')
     for line in series:
         parts.append(_polyline(line, x, y))
     parts += [_mark(mark, x, y) for mark in marks]
@@ -122,9 +116,7 @@ def scatter(marks: Sequence[Mark], *, title: str, x: Axis, y: Axis) -> Markup:
         px = _px(x, mark.x)
         if mark.low is not None and mark.high is not None:
             top, bottom = _py(y, min(mark.high, y.high)), _py(y, max(mark.low, y.low))
-            parts.append(
-                f'<line class="bar s{mark.color}" x1="{px}" x2="{px}" y1="{top}" y2="{bottom}"/>'
-            )
+            parts.append(f'<line class="bar s{mark.color}" x1="{px}" x2="{px}" y1="{top}" y2="{bottom}"/>')
     for mark in marks:
         parts.append(_dot(mark, x, y))
         parts.append(_label(mark, x, y, taken))
@@ -155,9 +147,7 @@ def dot_strip(
     ]
     if interval:
         left, right = at(interval[0]), at(interval[1])
-        parts.append(
-            f'<rect class="band" x="{left}" y="{middle - 7}" width="{_f(right - left)}" height="14" rx="3"/>'
-        )
+        parts.append(f'<rect class="band" x="{left}" y="{middle - 7}" width="{_f(right - left)}" height="14" rx="3"/>')
     for name, value in values:
         sign = "up" if value >= 0 else "down"
         tip = f"<title>{escape(name)}: {value:+.1f}</title>"
@@ -190,18 +180,14 @@ def _frame(x: Axis, y: Axis) -> str:
     for tick in y.ticks():
         py = _py(y, tick)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{py}" y2="{py}"/>')
-        parts.append(
-            f'<text x="{_LEFT - 6}" y="{_f(py + 4)}" text-anchor="end">{_tick(tick)}</text>'
-        )
+        parts.append(f'<text x="{_LEFT - 6}" y="{_f(py + 4)}" text-anchor="end">{_tick(tick)}</text>')
     for tick in x.ticks():
         px = _px(x, tick)
         parts.append(f'<line class="tick" x1="{px}" x2="{px}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(f'<text x="{px}" y="{bottom + 17}" text-anchor="middle">{_tick(tick)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + right) / 2
-    parts.append(
-        f'<text class="name" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x.label)}</text>'
-    )
+    parts.append(f'<text class="name" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x.label)}</text>')
     parts.append(
         f'<text class="name" transform="translate(11 {(_TOP + bottom) / 2}) rotate(-90)" '
         f'text-anchor="middle">{escape(y.label)}</text>'
@@ -220,8 +206,7 @@ def _polyline(line: Series, x: Axis, y: Axis) -> str:
     text = f'<polyline class="line s{line.color}{faint}" points="{points}"/>'
     if line.dots:
         text += "".join(
-            f'<circle class="dot s{line.color}" cx="{_px(x, a)}" cy="{_py(y, b)}" r="2.5"/>'
-            for a, b in kept
+            f'<circle class="dot s{line.color}" cx="{_px(x, a)}" cy="{_py(y, b)}" r="2.5"/>' for a, b in kept
         )
     return text
 
@@ -229,10 +214,7 @@ def _polyline(line: Series, x: Axis, y: Axis) -> str:
 def _dot(mark: Mark, x: Axis, y: Axis) -> str:
     ring = " ring" if mark.hollow else ""
     tip = f"<title>{escape(mark.label)}: {mark.y:.1f}</title>"
-    return (
-        f'<circle class="dot s{mark.color}{ring}" cx="{_px(x, mark.x)}" cy="{_py(y, mark.y)}" r="5">'
-        f"{tip}</circle>"
-    )
+    return f'<circle class="dot s{mark.color}{ring}" cx="{_px(x, mark.x)}" cy="{_py(y, mark.y)}" r="5">{tip}</circle>'
 
 
 def _mark(mark: Mark, x: Axis, y: Axis) -> str:
@@ -241,8 +223,7 @@ def _mark(mark: Mark, x: Axis, y: Axis) -> str:
     anchor, shift = ("end", -9) if late else ("start", 9)
     below = y.share(mark.y) > 0.85
     return (
-        _dot(mark, x, y)
-        + f'<text class="label" x="{_f(px + shift)}" y="{_f(py + (17 if below else -8))}" '
+        _dot(mark, x, y) + f'<text class="label" x="{_f(px + shift)}" y="{_f(py + (17 if below else -8))}" '
         f'text-anchor="{anchor}">{escape(mark.label)}</text>'
     )
 
@@ -253,9 +234,7 @@ def _label(mark: Mark, x: Axis, y: Axis, taken: list[tuple[float, float, float, 
     for shift in (4, -7, 15, -19, 27, -31, 39, -43):
         for anchor, start in (("start", px + 9), ("end", px - 9 - width)):
             box = (start, py + shift - 11, start + width, py + shift + 2)
-            inside = (
-                start >= _LEFT and start + width <= WIDTH - 2 and _TOP <= box[1] <= HEIGHT - _BOTTOM
-            )
+            inside = start >= _LEFT and start + width <= WIDTH - 2 and _TOP <= box[1] <= HEIGHT - _BOTTOM
             if inside and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 at = px + 9 if anchor == "start" else px - 9

@@ -109,12 +109,16 @@ def worst_sequences(table: Table, primary: Row) -> tuple[SequenceScore, ...]:
         low, which = min(scores)
         found.append(
             SequenceScore(
-                name, len(objects), sum(s for s, _ in scores) / len(scores),
+                name,
+                len(objects),
+                sum(s for s, _ in scores) / len(scores),
                 _mean(object_value(o, "J-Mean") for o in objects),
                 _mean(object_value(o, "F-Mean") for o in objects),
-                floor.get(name), which, low,
+                floor.get(name),
+                which,
+                low,
             )
-        )  # fmt: skip
+        )
     return tuple(sorted(found, key=lambda s: (s.headline, s.name)))
 
 

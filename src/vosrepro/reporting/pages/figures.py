@@ -35,10 +35,16 @@ def speed_accuracy(table: Table, benchmark: str) -> Figure | None:
         untrained = row.entries[0].entry.run.params.weights == "random"
         label = row.method if row.recipe == "none" else f"{row.recipe}/{row.variant}"
         marks.append(
-            Mark(rate, score, label, colors[row.method], hollow=untrained,
-                 low=interval.low if interval else None,
-                 high=interval.high if interval else None)
-        )  # fmt: skip
+            Mark(
+                rate,
+                score,
+                label,
+                colors[row.method],
+                hollow=untrained,
+                low=interval.low if interval else None,
+                high=interval.high if interval else None,
+            )
+        )
     if len(marks) < 2:
         return None
     params = table.plan.benchmarks[benchmark]
@@ -116,9 +122,7 @@ def selection_figure(evidence: RunEvidence, metric: str) -> Figure | None:
     return Figure(svg, f"{run.recipe}, seed {run.seed}")
 
 
-def _chain_figure(
-    evidence: Evidence, recipe: str, runs: Sequence[Run], quantity: str, name: str
-) -> Figure | None:
+def _chain_figure(evidence: Evidence, recipe: str, runs: Sequence[Run], quantity: str, name: str) -> Figure | None:
     series: list[Series] = []
     edges: list[tuple[float, str]] = []
     for number, run in enumerate(runs):

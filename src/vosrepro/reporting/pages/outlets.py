@@ -18,9 +18,7 @@ def metrics_tree(table: Table) -> dict[str, Any]:
     """{method: {recipe: {variant: {benchmark: {metric: value}}}}}: points, frames per second, seconds."""
     tree: dict[str, Any] = {}
     for row in table.rows:
-        values = {
-            name: round(cell.mean, 4) for name, cell in row.cells.items() if cell.mean is not None
-        }
+        values = {name: round(cell.mean, 4) for name, cell in row.cells.items() if cell.mean is not None}
         if row.cost.train_seconds is not None:
             values["train_seconds"] = round(row.cost.train_seconds, 1)
         if not values:
@@ -74,9 +72,7 @@ def selection_rows(table: Table) -> list[list[Any]]:
 
 def score_rows(table: Table) -> list[list[Any]]:
     """Ours and published, one row per metric that has a value; header first."""
-    rows: list[list[Any]] = [
-        ["method", "recipe", "variant", "benchmark", "metric", "ours", "published", "verdict"]
-    ]
+    rows: list[list[Any]] = [["method", "recipe", "variant", "benchmark", "metric", "ours", "published", "verdict"]]
     for row in table.rows:
         for cell in row.cells.values():
             if cell.mean is None:

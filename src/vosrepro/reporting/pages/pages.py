@@ -37,7 +37,7 @@ def render(
     partial: bool = False,
     outlets: bool = True,
 ) -> list[Path]:
-    """Write all.html, <study>/<method>.html, <study>/<method>-correspondences.html, and results/<study>/{metrics.json,plots/*.csv}.
+    """Write all.html, the pages of the methods and their correspondences, metrics.json and plots/*.csv.
 
     What is missing becomes a row "not run"; equal artifacts give equal bytes.
 
@@ -93,9 +93,7 @@ def load_table(plan: Plan) -> Table:
 def _overview(table: Table, folder: str) -> str:
     plan = table.plan
     checks = make_checks(table)
-    groups = {
-        g: [c for c in checks if c.group == g] for g in dict.fromkeys(c.group for c in checks)
-    }
+    groups = {g: [c for c in checks if c.group == g] for g in dict.fromkeys(c.group for c in checks)}
     charts = {name: figures.speed_accuracy(table, name) for name in plan.benchmarks}
     return _template("all.html").render(
         plan=plan,
@@ -117,15 +115,11 @@ def _primary_rows(table: Table, method: str) -> list[Row | None]:
     return [primary_row(table, method, benchmark) for benchmark in table.plan.benchmarks]
 
 
-def _method_page(
-    table: Table, method: str, viewer: Viewer | None, pairs: dict[str, Any] | None, *, back: str
-) -> str:
+def _method_page(table: Table, method: str, viewer: Viewer | None, pairs: dict[str, Any] | None, *, back: str) -> str:
     plan = table.plan
     rows = table.of(method)
     metric = plan.study.selection.metric
-    runs = [
-        r for r in table.evidence.runs.values() if r.run.method == method and r.run.selected_weights
-    ]
+    runs = [r for r in table.evidence.runs.values() if r.run.method == method and r.run.selected_weights]
     return _template("method.html").render(
         plan=plan,
         study=plan.study,
@@ -168,11 +162,7 @@ def _details(table: Table, method: str) -> list[dict[str, Any]]:
 def _shown_in_viewer(viewer: Viewer | None) -> dict[tuple[str, str], str]:
     """(benchmark, sequence) -> the viewer's name for it."""
     benchmarks = viewer.data.get("benchmarks", []) if viewer else []
-    return {
-        (b["id"], s["name"]): f"{i}/{j}"
-        for i, b in enumerate(benchmarks)
-        for j, s in enumerate(b["sequences"])
-    }
+    return {(b["id"], s["name"]): f"{i}/{j}" for i, b in enumerate(benchmarks) for j, s in enumerate(b["sequences"])}
 
 
 def _problems(table: Table) -> list[str]:

@@ -155,9 +155,7 @@ def _common(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _log(
-    study: str, method: str, recipe: str, seed: int, kind: str, journal: Path
-) -> list[tuple[str, str]]:
+def _log(study: str, method: str, recipe: str, seed: int, kind: str, journal: Path) -> list[tuple[str, str]]:
     folder = Path("logs") / study / method / recipe / f"seed{seed}"
     names = [f"{kind}.log", f"{kind.removeprefix('train-')}.log"]
     log = next((folder / name for name in names if (folder / name).is_file()), None)

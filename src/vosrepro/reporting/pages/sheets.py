@@ -43,9 +43,7 @@ class Sheets:
             self._made[key] = tuple(self._keep(s, "jpeg") for s in _stack(tiles, size))
         return self._made[key]
 
-    def masks(
-        self, paths: Sequence[Path | None], size: tuple[int, int], *, binary: bool = False
-    ) -> tuple[str, ...]:
+    def masks(self, paths: Sequence[Path | None], size: tuple[int, int], *, binary: bool = False) -> tuple[str, ...]:
         """Keys of palette PNG sheets of some label maps; None gives an empty tile.
 
         Raises:

@@ -86,9 +86,7 @@ class ViewerMaker:
             "id": name,
             "title": params.title,
             "systems": [{"name": r.name, "own": r.method == method} for r in systems],
-            "sequences": [
-                self._sequence(videos[s], truth, systems, scores.get(s), budget) for s in chosen
-            ],
+            "sequences": [self._sequence(videos[s], truth, systems, scores.get(s), budget) for s in chosen],
         }
 
     def _data(self, params: BenchmarkParams) -> tuple[dict[str, Video], Truth | None]:
@@ -121,10 +119,7 @@ class ViewerMaker:
         most = max(8, int(budget / (size[0] * size[1] * _BYTES_PER_PIXEL)))
         paths = thin_out(video.frames, most, keep=worst)
         names = [p.stem for p in paths]
-        masks = {
-            row.name: self._sheets.masks(_existing(_folder(row) / video.name, names), size)
-            for row in systems
-        }
+        masks = {row.name: self._sheets.masks(_existing(_folder(row) / video.name, names), size) for row in systems}
         labels = _existing(truth.folder / video.name, names) if truth else [None] * len(names)
         return {
             "name": video.name,
@@ -153,9 +148,7 @@ class ViewerMaker:
                 self._series[folder] = _read_series(folder)
             except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
                 reason = " ".join(str(error).split())
-                self._broken[folder] = (
-                    f"{folder}/counts.parquet cannot be read ({reason}): score again"
-                )
+                self._broken[folder] = f"{folder}/counts.parquet cannot be read ({reason}): score again"
                 self._series[folder] = {}
         return self._series[folder].get(sequence, {})
 

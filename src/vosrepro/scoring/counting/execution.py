@@ -98,9 +98,7 @@ def _in_processes(task: Task, jobs: Sequence[Job], processes: int) -> list[Count
     with ProcessPoolExecutor(
         processes, multiprocessing.get_context(method), initializer=_begin, initargs=(task,)
     ) as pool:
-        futures = {
-            k: [pool.submit(_count_block, block) for block in jobs[k].blocks(size)] for k in order
-        }
+        futures = {k: [pool.submit(_count_block, block) for block in jobs[k].blocks(size)] for k in order}
         try:
             return [_joined([f.result() for f in futures[k]]) for k in range(len(jobs))]
         except VosreproError:

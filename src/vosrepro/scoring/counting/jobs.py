@@ -40,9 +40,7 @@ class Job(NamedTuple):
         ] or [self]
 
 
-def plan_jobs(
-    protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str] | None
-) -> list[Job]:
+def plan_jobs(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str] | None) -> list[Job]:
     """The jobs of one sequence: one, or one per object folder.
 
     Args:
@@ -65,9 +63,7 @@ def plan_jobs(
     return [_plan_folder(protocol, truth, sequence, sequence, None)]
 
 
-def _plan_folder(
-    protocol: Protocol, truth: Tree, sequence: str, folder: str, object_id: int | None
-) -> Job:
+def _plan_folder(protocol: Protocol, truth: Tree, sequence: str, folder: str, object_id: int | None) -> Job:
     """By the annotations alone."""
     frames = _frames(protocol, truth, folder)
     ids: tuple[int, ...] | None = None
@@ -107,9 +103,7 @@ def _frames(protocol: Protocol, truth: Tree, folder: str) -> list[str]:
     """Names of the annotated frames; enough of them for the protocol."""
     frames = truth.frames(folder)
     if not frames:
-        raise DataError(
-            f"{truth.name}: sequence '{folder}' has no annotation: check the folder of the truth"
-        )
+        raise DataError(f"{truth.name}: sequence '{folder}' has no annotation: check the folder of the truth")
     needed = 2 if protocol.frames == "after start" else 3
     if len(frames) < needed:
         raise ProtocolError(
@@ -129,9 +123,7 @@ def _object_folders(truth: Tree, sequence: str) -> list[tuple[str, int]]:
         raise DataError(f"{truth.name}: sequence '{sequence}' has no annotation")
     for name in folders:
         if not name.isdecimal():
-            raise DataError(
-                f"{truth.name}: folder '{sequence}/{name}' is not an object number (000, 001, ...)"
-            )
+            raise DataError(f"{truth.name}: folder '{sequence}/{name}' is not an object number (000, 001, ...)")
     return [(name, int(name)) for name in folders]
 
 

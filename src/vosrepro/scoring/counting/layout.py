@@ -54,9 +54,7 @@ def find_layout(
             break
     listed_in = sequences
     if listed_in is None and folder != truth:
-        candidates = [
-            truth / "ImageSets" / year / f"{split}.txt" for year in _YEARS.get(protocol.name, ())
-        ]
+        candidates = [truth / "ImageSets" / year / f"{split}.txt" for year in _YEARS.get(protocol.name, ())]
         listed_in = next((path for path in candidates if path.is_file()), None)
     names = None if listed_in is None else read_list(listed_in)
     if meta is None and protocol.objects == "starts":

@@ -14,9 +14,7 @@ from vosrepro.scoring.counting.disc import dilation_plan
 from vosrepro.scoring.counting.packing import WORD
 from vosrepro.scoring.counting.scratch import Scratch
 
-BATCH_WORDS = (
-    6144  # words of one side after which the strips are matched; fits the second-level cache
-)
+BATCH_WORDS = 6144  # words of one side after which the strips are matched; fits the second-level cache
 HALO_LIMIT = 24  # largest radius for halo words: 3 bytes on either side of 2
 
 

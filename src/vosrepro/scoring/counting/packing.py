@@ -50,9 +50,7 @@ class Packed(NamedTuple):
         return mask
 
 
-def packed(
-    height: int, width: int, top: int, left: int, ids: tuple[int, ...], bits: np.ndarray
-) -> Packed:
+def packed(height: int, width: int, top: int, left: int, ids: tuple[int, ...], bits: np.ndarray) -> Packed:
     """Planes with their boxes."""
     if not bits.size:
         return Packed(height, width, 0, 0, ids, bits, (None,) * len(ids))
@@ -120,9 +118,7 @@ def pack_objects(image: LabelImage, ids: Sequence[int]) -> tuple[Packed, bool]:
             planes[ids.index(1)] = labelled
         return packed(image.height, image.width, top, left, ids, planes), 1 not in ids
     complete = bool(ids) and ids == tuple(range(1, len(ids) + 1)) and maximum <= ids[-1]
-    region = image.values[
-        top : top + labelled.shape[0], 64 * left : 64 * (left + labelled.shape[1])
-    ]
+    region = image.values[top : top + labelled.shape[0], 64 * left : 64 * (left + labelled.shape[1])]
     octets = planes.view(np.uint8)[:, :, : -(-region.shape[1] // 8)]
     for k in range(len(ids) - complete):  # of a complete list, the last is what remains
         if ids[k] <= maximum:
@@ -170,9 +166,7 @@ def _labelled(image: LabelImage, maximum: int) -> tuple[int, int, np.ndarray]:
     return top, left, words
 
 
-def _single(
-    image: LabelImage, ids: tuple[int, ...], top: int, left: int, labelled: np.ndarray
-) -> Packed:
+def _single(image: LabelImage, ids: tuple[int, ...], top: int, left: int, labelled: np.ndarray) -> Packed:
     """The only plane; its crop is its box."""
     rows, words = labelled.shape
     box = (top, top + rows, left, left + words) if labelled.size else None

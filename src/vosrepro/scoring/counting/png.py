@@ -85,9 +85,7 @@ def decode(data: bytes) -> LabelImage:
     header, palette, stream = _chunks(data)
     width, height, depth, color, interlace = header
     if color in _KINDS:
-        raise Malformed(
-            f"it is {_KINDS[color]} image, not a label map: save object ids as 8-bit palette"
-        )
+        raise Malformed(f"it is {_KINDS[color]} image, not a label map: save object ids as 8-bit palette")
     if depth == 16:
         raise Malformed("it is a 16-bit image: save object ids as 8-bit palette")
     plain = interlace == 0 and (depth in (1, 8) or color == 3) and (color == 0 or palette)

@@ -58,9 +58,7 @@ def select(protocol: Protocol, job: Job, counted: Counts, results: str) -> list[
         elif begin < len(job.frames):
             name = object_id if job.object_id is None else job.object_id
             rows = counted.counts[begin:, k]
-            selected.append(
-                ObjectCounts(job.sequence, name, job.frames[begin:], rows, counted.sizes[begin:])
-            )
+            selected.append(ObjectCounts(job.sequence, name, job.frames[begin:], rows, counted.sizes[begin:]))
     return selected
 
 

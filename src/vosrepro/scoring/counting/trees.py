@@ -76,9 +76,7 @@ class FolderTree:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            raise DataError(
-                f"{self._path(sequence)} cannot be listed ({error.strerror})"
-            ) from error
+            raise DataError(f"{self._path(sequence)} cannot be listed ({error.strerror})") from error
         return sorted(n[:-4] for n in names if n.endswith(".png") and _visible(n))
 
     def data(self, sequence: str, frame: str) -> bytes:
@@ -137,9 +135,7 @@ class ZipTree:
         try:
             self._archive = zipfile.ZipFile(self._path)
         except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise DataError(
-                f"{self._path} is not a readable zip ({error}): zip it again"
-            ) from error
+            raise DataError(f"{self._path} is not a readable zip ({error}): zip it again") from error
         self._process = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,9 +171,7 @@ class ZipTree:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            raise DataError(
-                f"{self._path}: {prefix}{member} cannot be read ({error}): zip it again"
-            ) from error
+            raise DataError(f"{self._path}: {prefix}{member} cannot be read ({error}): zip it again") from error
         if len(data) > MAX_FILE_BYTES:
             raise DataError(f"{self._path}: {prefix}{member} is too large for a label PNG")
         return data
@@ -252,8 +246,7 @@ def check_nesting(tree: Tree, wanted: Sequence[str]) -> None:
     for folder in present:
         if set(tree.folders(folder)) & set(wanted):
             raise DataError(
-                f"{tree.name} holds no sequence folder, but its folder '{folder}' does: "
-                f"give {tree.name}/{folder}"
+                f"{tree.name} holds no sequence folder, but its folder '{folder}' does: give {tree.name}/{folder}"
             )
     shown = ", ".join(present[:5]) + (", ..." if len(present) > 5 else "")
     held = f"folders {shown}" if present else "no folder at all"
@@ -285,9 +278,7 @@ def _decode(tree: Tree, sequence: str, frame: str, data: bytes) -> LabelImage:
     try:
         return decode(data)
     except Malformed as error:
-        raise DataError(
-            f"{tree.name}: sequence '{sequence}', frame '{frame}' cannot be read: {error}"
-        ) from error
+        raise DataError(f"{tree.name}: sequence '{sequence}', frame '{frame}' cannot be read: {error}") from error
 
 
 def _zip_members(archive: zipfile.ZipFile, path: str, inside: str) -> list[str]:
@@ -301,9 +292,7 @@ def _zip_members(archive: zipfile.ZipFile, path: str, inside: str) -> list[str]:
         name = info.filename
         parts = PurePosixPath(name).parts
         if "\\" in name or name.startswith("/") or ".." in parts or ":" in (parts or ("",))[0]:
-            raise DataError(
-                f"{path}: member {name!r} leaves the zip: zip the sequence folders again"
-            )
+            raise DataError(f"{path}: member {name!r} leaves the zip: zip the sequence folders again")
         if info.is_dir() or not all(_visible(part) for part in parts):
             continue
         if info.flag_bits & 1:
@@ -311,14 +300,10 @@ def _zip_members(archive: zipfile.ZipFile, path: str, inside: str) -> list[str]:
         if stat.S_ISLNK(info.external_attr >> 16):
             raise DataError(f"{path}: member {name!r} is a link: zip the files themselves")
         if name in names:
-            raise DataError(
-                f"{path}: member {name!r} is there twice: zip again from a clean folder"
-            )
+            raise DataError(f"{path}: member {name!r} is there twice: zip again from a clean folder")
         total += info.file_size
         if info.file_size > MAX_FILE_BYTES or total > MAX_ZIP_BYTES:
-            raise DataError(
-                f"{path}: member {name!r} inflates to {info.file_size} bytes: not masks"
-            )
+            raise DataError(f"{path}: member {name!r} inflates to {info.file_size} bytes: not masks")
         names[name] = None
     prefix = f"{inside}/" if inside else ""
     return [name[len(prefix) :] for name in names if name.startswith(prefix)]

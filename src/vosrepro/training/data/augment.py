@@ -52,8 +52,7 @@ class Preset:
         unknown = sorted(set(options) - known)
         if unknown:
             raise ConfigError(
-                f"augmentation '{name}' has no option '{unknown[0]}': "
-                f"it has {', '.join(sorted(known)) or 'none'}"
+                f"augmentation '{name}' has no option '{unknown[0]}': it has {', '.join(sorted(known)) or 'none'}"
             )
         return functools.partial(self.augment, **options)
 
@@ -127,9 +126,7 @@ def full_video(
         image = _apply_jitter(image, jitter)
         if grey:
             image = image.convert("L").convert("RGB")
-        matrix = geometry.affine(
-            *image.size, degrees=rng.uniform(-15, 15), shear_degrees=rng.uniform(-10, 10)
-        )
+        matrix = geometry.affine(*image.size, degrees=rng.uniform(-15, 15), shear_degrees=rng.uniform(-10, 10))
         image, mask = _warp(image, matrix, _BICUBIC), _warp(mask, matrix, _NEAREST)
         frames.append(np.asarray(_color_jitter(image, (0.01, 0.01, 0.01, 0.0), rng)))
         labels.append(np.asarray(mask))
@@ -300,9 +297,7 @@ def _fast_frame(
     return cv2.LUT(warped, np.clip(own, 0, 255).astype(np.uint8))
 
 
-def _fast_mask(
-    mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int], flag: int
-) -> np.ndarray:
+def _fast_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int], flag: int) -> np.ndarray:
     flat = geometry.pixel_matrix(matrix)
     return cv2.warpAffine(mask, flat, size[::-1], flags=flag, borderMode=cv2.BORDER_CONSTANT)
 
@@ -371,9 +366,7 @@ def mirror_crop_video(
     return frames, labels
 
 
-def _crop_window(
-    mask: np.ndarray, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[slice, slice]:
+def _crop_window(mask: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> tuple[slice, slice]:
     whole = np.count_nonzero(mask)
     window = (slice(0), slice(0))
     for _ in range(_CROP_TRIES):

@@ -68,15 +68,11 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
             exclude = study.selection.sequences
             videos = training_videos(source.set, study.data, exclude=exclude)
             least = min(3, params.clips.frames)
-            found = [
-                v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least
-            ]
+            found = [v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least]
             if params.clips.kind == "static":
                 found = _single_frames(found)
             elif params.clips.pick == "visible-first":
-                items += [
-                    Item(source.set, video, label) for video in found for label in video.starts
-                ] * source.repeat
+                items += [Item(source.set, video, label) for video in found for label in video.starts] * source.repeat
                 continue
         items += [Item(source.set, content) for content in found] * source.repeat
     if not items:
@@ -145,9 +141,7 @@ def choose_frames(count: int, frames: int, jump: int, rng: np.random.Generator) 
     return chosen[::-1] if rng.random() < 0.5 else chosen
 
 
-def choose_anywhere(
-    count: int, frames: int, rng: np.random.Generator, *, first: int | None = None
-) -> list[int]:
+def choose_anywhere(count: int, frames: int, rng: np.random.Generator, *, first: int | None = None) -> list[int]:
     """Indices of distinct frames at any distance, in random order, after the first one if it is given.
 
     Frames are repeated only if the video has too few.
@@ -214,8 +208,7 @@ class ClipSampler:
         preset = pick(PRESETS, params.augment, what="augmentation", where="training")
         if preset.kind != params.kind:
             raise ConfigError(
-                f"augmentation '{params.augment}' is for clips of kind '{preset.kind}', "
-                f"not '{params.kind}'"
+                f"augmentation '{params.augment}' is for clips of kind '{preset.kind}', not '{params.kind}'"
             )
         self.params = params
         self._areas: dict[tuple[str, str], tuple[np.ndarray, int]] = {}
@@ -263,9 +256,7 @@ class ClipSampler:
             )
             labels = np.stack(warped)
             present = (
-                large_labels(labels)
-                if item.set == "bl30k"
-                else [int(label) for label in np.unique(labels[0]) if label]
+                large_labels(labels) if item.set == "bl30k" else [int(label) for label in np.unique(labels[0]) if label]
             )
             if item.label is not None:
                 present = [label for label in present if label == item.label]
@@ -278,9 +269,7 @@ class ClipSampler:
         sample["lengths"] = np.array(len(place), np.int64)
         return sample
 
-    def _indices(
-        self, item: Item, paths: Sequence[Path], rng: np.random.Generator, share: float
-    ) -> list[int]:
+    def _indices(self, item: Item, paths: Sequence[Path], rng: np.random.Generator, share: float) -> list[int]:
         """Which of the labeled frames a clip has."""
         count, frames = len(paths), self.params.frames
         if self.params.pick == "jump":
@@ -310,9 +299,7 @@ class ClipSampler:
         return image, mask
 
 
-def _objects_sample(
-    frames: np.ndarray, labels: np.ndarray, chosen: Sequence[int], objects: int
-) -> Sample:
+def _objects_sample(frames: np.ndarray, labels: np.ndarray, chosen: Sequence[int], objects: int) -> Sample:
     masks = np.zeros((len(frames), objects, *labels.shape[1:]), np.uint8)
     target = np.zeros(labels.shape, np.uint8)
     for k, label in enumerate(chosen):

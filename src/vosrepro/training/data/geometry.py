@@ -30,9 +30,7 @@ def flip(width: int) -> np.ndarray:
     return np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def crop_resize(
-    left: float, top: float, width: float, height: float, size: tuple[int, int]
-) -> np.ndarray:
+def crop_resize(left: float, top: float, width: float, height: float, size: tuple[int, int]) -> np.ndarray:
     """Cut a rectangle out and stretch it to `size` (height, width)."""
     sx, sy = size[1] / width, size[0] / height
     return np.array([[sx, 0.0, -left * sx], [0.0, sy, -top * sy], [0.0, 0.0, 1.0]])

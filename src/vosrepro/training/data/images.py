@@ -41,9 +41,7 @@ class ImageSampler:
         options: dict[str, Any] = {"smallest_crop": 0.1, "max_corrupt": 100}
         unknown = sorted(set(params.options) - set(options))
         if unknown or params.frames != 1 or params.augment != "random-crop":
-            what = (
-                f"option '{unknown[0]}'" if unknown else f"{params.frames} frames, {params.augment}"
-            )
+            what = f"option '{unknown[0]}'" if unknown else f"{params.frames} frames, {params.augment}"
             raise ConfigError(
                 f"clips of the kind '{KIND}' have 1 frame, the augmentation random-crop and the options "
                 f"{', '.join(options)}, not {what}"
@@ -93,9 +91,7 @@ class ImageSampler:
             )
 
 
-def random_crop(
-    image: np.ndarray, size: tuple[int, int], rng: np.random.Generator, *, smallest: float
-) -> np.ndarray:
+def random_crop(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator, *, smallest: float) -> np.ndarray:
     """A part of an image stretched to `size` (height, width), mirrored half of the time.
 
     Its area is `smallest` to 1 of the image, its aspect 3/4 to 4/3.
@@ -149,9 +145,7 @@ def accuracy(job: Job, classifier: Classifier, images: Sequence[LabeledImage]) -
     training = job.network.training
     job.network.eval()
     counts = torch.zeros(3, dtype=torch.float64)
-    for crops in central_crops(
-        images[job.world.rank :: job.world.size], job.node.params.clips.size_px
-    ):
+    for crops in central_crops(images[job.world.rank :: job.world.size], job.node.params.clips.size_px):
         best, _ = best_classes(classifier, crops.pixels, job.device)
         labels = np.where(crops.decoded, [image.label for image in crops.images], UNKNOWN)
         counts += torch.tensor(count_hits(best.cpu().numpy(), labels), dtype=torch.float64)

@@ -49,9 +49,7 @@ class Cache:
 class Clips(Dataset):
     """All samples of a stage, addressed by (step, index in the global batch)."""
 
-    def __init__(
-        self, node: StageNode, items: list[Item], *, cache_bytes: int = _CACHE_BYTES
-    ) -> None:
+    def __init__(self, node: StageNode, items: list[Item], *, cache_bytes: int = _CACHE_BYTES) -> None:
         from vosrepro import datasets
 
         self._node = node
@@ -108,9 +106,7 @@ def collate(samples: list[Sample] | VosreproError) -> dict[str, torch.Tensor] | 
     return {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
 
 
-def make_loader(
-    node: StageNode, items: list[Item], *, share: range, first: int, pin: bool
-) -> DataLoader:
+def make_loader(node: StageNode, items: list[Item], *, share: range, first: int, pin: bool) -> DataLoader:
     """Batches of one rank from step `first` on, in order.
 
     Args:

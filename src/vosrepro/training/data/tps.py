@@ -26,9 +26,7 @@ def random_maps(height: int, width: int, rng: np.random.Generator) -> tuple[np.n
     return warp_maps(source, source + rng.normal(0, _SPREAD, source.shape), height, width)
 
 
-def warp_maps(
-    source: np.ndarray, target: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
+def warp_maps(source: np.ndarray, target: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each output pixel comes from, when control points move from `source` to `target`.
 
     Args:

@@ -42,9 +42,7 @@ _FORCED: dict[tuple[str, int | None], tuple[tuple[int, int], ...]] = {
 }
 
 
-def visible(
-    set_name: str, sequence: str, label: int, areas: np.ndarray, frame_px: int
-) -> np.ndarray:
+def visible(set_name: str, sequence: str, label: int, areas: np.ndarray, frame_px: int) -> np.ndarray:
     """Frames in which an object is visible enough to train a target model on.
 
     At least 100 px (at 480 x 854; scaled to other sizes) and, on DAVIS, at least a quarter of the object's

@@ -31,9 +31,7 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
     """GPUs that this process may use: CUDA_VISIBLE_DEVICES if it is set, else what the driver lists."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [
-            name for name in (part.strip() for part in named.split(",")) if name not in ("", "-1")
-        ]
+        return [name for name in (part.strip() for part in named.split(",")) if name not in ("", "-1")]
     if shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -59,17 +57,13 @@ def usable_gpus(asked: int, pool: Sequence[str], environment: Mapping[str, str])
             "CUDA_VISIBLE_DEVICES, or unset VOSREPRO_REQUIRE_GPU to run with what is there"
         )
     where = f"{len(pool)} GPUs" if pool else "the CPU"
-    log.warning(
-        "%d GPUs were asked for, but this machine shows %d: using %s", asked, len(pool), where
-    )
+    log.warning("%d GPUs were asked for, but this machine shows %d: using %s", asked, len(pool), where)
     return len(pool)
 
 
 def threads_per_process(asked: int | None, processes: int) -> int:
     """CPU threads of each process: a fair share of what was asked for and of the usable cores."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(asked or cores, cores) // processes)
 
 
@@ -109,15 +103,11 @@ def child_environment(
     share = str(threads_per_process(threads, processes))
     env |= dict.fromkeys(_THREADS, share)
     if processes > 1 and int(environment.get("SLURM_JOB_NUM_NODES", "1")) == 1:
-        env.setdefault(
-            "GLOO_SOCKET_IFNAME", "lo"
-        )  # all ranks are here, whatever the host is called
+        env.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are here, whatever the host is called
     return env
 
 
-def torchrun_command(
-    arguments: Sequence[str], processes: int, environment: Mapping[str, str]
-) -> list[str]:
+def torchrun_command(arguments: Sequence[str], processes: int, environment: Mapping[str, str]) -> list[str]:
     """How to start `processes` ranks of a vosrepro command here.
 
     On one machine the ranks meet on a free local port. Inside a SLURM job of several nodes, in which this
@@ -177,16 +167,12 @@ def launch(
         DeviceError: if devices are required and missing, or stay taken.
     """
     if not arguments:
-        raise ConfigError(
-            "give the command to launch after '--', e.g. `vosrepro launch -- train ...`"
-        )
+        raise ConfigError("give the command to launch after '--', e.g. `vosrepro launch -- train ...`")
     environment = dict(os.environ)
     with devices_for(gpus, environment, timeout_s=timeout_s, root=root) as given:
         ranks = processes or max(1, len(given.devices))
         if given.devices and ranks != len(given.devices):
-            raise ConfigError(
-                f"--processes {ranks} does not fit {len(given.devices)} GPUs: each process takes one"
-            )
+            raise ConfigError(f"--processes {ranks} does not fit {len(given.devices)} GPUs: each process takes one")
         env = child_environment(environment, given, processes=ranks, threads=threads)
         nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
         if ranks == 1 and nodes == 1:

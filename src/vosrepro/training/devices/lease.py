@@ -80,9 +80,7 @@ def lease(
         DeviceError: if there are fewer devices than asked for, or they do not become free in time.
     """
     if count > len(pool):
-        raise DeviceError(
-            f"{count} GPUs were asked for, but there are {len(pool)}: {', '.join(pool)}"
-        )
+        raise DeviceError(f"{count} GPUs were asked for, but there are {len(pool)}: {', '.join(pool)}")
     if count == 0:
         yield Lease()
         return
@@ -95,9 +93,7 @@ def lease(
             os.close(file)
 
 
-def _wait(
-    count: int, pool: Sequence[str], root: Path, *, timeout_s: float, poll_s: float
-) -> dict[str, int]:
+def _wait(count: int, pool: Sequence[str], root: Path, *, timeout_s: float, poll_s: float) -> dict[str, int]:
     began = time.monotonic()
     said = -_SAY_EVERY_S
     while True:
@@ -107,8 +103,7 @@ def _wait(
         waited = time.monotonic() - began
         if waited > timeout_s:
             raise DeviceError(
-                f"{count} of {len(pool)} GPUs did not become free in {timeout_s:.0f} s: "
-                f"{_holders(pool, root)}"
+                f"{count} of {len(pool)} GPUs did not become free in {timeout_s:.0f} s: {_holders(pool, root)}"
             )
         if waited - said >= _SAY_EVERY_S:
             said = waited
@@ -156,9 +151,7 @@ def _holders(pool: Sequence[str], root: Path) -> str:
     for device in pool:
         try:
             owner = json.loads(_path(root, device).read_text())
-            lines.append(
-                f"GPU {device} was last taken by process {owner['pid']} in {owner['folder']}"
-            )
+            lines.append(f"GPU {device} was last taken by process {owner['pid']} in {owner['folder']}")
         except (OSError, ValueError, KeyError):
             continue
     return "; ".join(lines) or "their holders are unknown"

@@ -40,9 +40,7 @@ class World:
             names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
             rank, size, local = (int(env.get(n, d)) for n, d in zip(names, (0, 1, 0), strict=True))
         except ValueError as error:
-            raise ConfigError(
-                f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers ({error})"
-            ) from error
+            raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers ({error})") from error
         return cls(rank, size, local)
 
     @property
@@ -58,8 +56,7 @@ class World:
         """
         if self.size > batch_size:
             raise ConfigError(
-                f"{self.size} processes cannot share a batch of {batch_size}: "
-                "ask for fewer GPUs or processes"
+                f"{self.size} processes cannot share a batch of {batch_size}: ask for fewer GPUs or processes"
             )
         return range(self.rank, batch_size, self.size)
 
