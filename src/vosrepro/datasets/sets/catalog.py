@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.datasets import bl30k
-from vosrepro.datasets.sets import alibaba, davis, imagenet, imagenet_vid, static, youtube
+from vosrepro.datasets.sets import alibaba, bl30k, davis, imagenet, imagenet_vid, static, youtube
 from vosrepro.datasets.sets.folders import kept_list
 from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.datasets.sets.resized import resized_video
