@@ -15,7 +15,7 @@ from vosrepro.datasets import (
     benchmark_videos,
     read_annotation,
     read_frame,
-    static_images,
+    training_pictures,
     training_videos,
     verify,
 )
@@ -304,21 +304,21 @@ def test_a_resized_copy_of_the_training_set_is_preferred(broken: DataParams):
 
 
 def test_the_two_small_static_sets_stand_five_times_in_the_list(small: DataParams):
-    names = [image.name for image in static_images(small)]
+    names = [image.name for image in training_pictures("static", small)]
     assert names.count("fss/blob/1") == 1
     assert names.count("BIG_small/BIG_small_0001") == 5
-    assert all(i.image.is_file() and i.mask.is_file() for i in static_images(small))
+    assert all(i.image.is_file() and i.mask.is_file() for i in training_pictures("static", small))
 
 
 def test_a_flat_folder_is_a_static_set_too(small_root: Path, tmp_path: Path):
     data = DataParams(root=str(tmp_path), sets={"static": str(small_root / "static/ecssd")})
-    assert [i.name for i in static_images(data)] == ["ecssd_0001"]
+    assert [i.name for i in training_pictures("static", data)] == ["ecssd_0001"]
 
 
 def test_a_static_image_without_mask_is_named(broken: DataParams):
     (Path(broken.root) / "static/ecssd/ecssd_0001.png").unlink()
     with pytest.raises(DataError, match=r"ecssd_0001.png is missing beside its image"):
-        static_images(broken)
+        training_pictures("static", broken)
 
 
 # ------------------------------------------------------------------------------------------- real

@@ -15,7 +15,7 @@ from vosrepro.methods.pml.loss import sample_anchors, triplet_loss, usable_label
 from vosrepro.methods.pml.model import PML
 from vosrepro.methods.pml.train import train_step
 from vosrepro.study.params import load_method
-from vosrepro.training.data.clips import ClipSampler, Item, to_batch
+from vosrepro.training.data.clips import Item, Readers, make_sampler, to_batch
 
 TINY = {
     "norm": "batch",
@@ -151,12 +151,8 @@ def test_clips_of_the_full_stages_feed_their_training_step(stage, in_root):
     labels[20:310, 20:380] = 1
     frames = tuple(Path(f"{i:05}.jpg") for i in range(9))
     video = Video("v", frames, {frame.stem: frame for frame in frames}, {1: "00000"})
-    sampler = ClipSampler(
-        params.clips,
-        read_frame=lambda _: image,
-        read_labels=lambda *_: labels,
-        read_mask=np.asarray,
-    )
+    readers = Readers(frame=lambda _: image, labels=lambda *_: labels, mask=np.asarray)
+    sampler = make_sampler(params.clips, readers)
     sample = sampler.sample(Item("davis16-train", video), rng, share=0.0)
     assert len(set(sample["times"].tolist())) == 3
     if stage == "seed":

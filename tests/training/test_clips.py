@@ -13,13 +13,13 @@ from PIL import Image
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.study.params import ClipParams
 from vosrepro.training.data.clips import (
-    ClipSampler,
     Item,
+    Readers,
     choose_anywhere,
     choose_frames,
     choose_objects,
-    large_labels,
     load_items,
+    make_sampler,
     max_jump_at,
     read_soft_mask,
     to_batch,
@@ -97,25 +97,17 @@ def test_objects_are_distinct_and_uniform():
     assert choose_objects([], 2, rng()) == []
 
 
-def test_bl30k_keeps_large_objects_and_small_ones_that_stay_small():
-    labels = np.zeros((3, 384, 384), np.uint8)
-    labels[0].reshape(-1)[:901] = 1  # large
-    labels[0].reshape(-1)[1000:1900] = 2  # 900 is not more than 900, and it grows
-    labels[1].reshape(-1)[1000:1400] = 2
-    labels[0].reshape(-1)[2000:2101] = 3  # 101 and at most 399 elsewhere
-    labels[2].reshape(-1)[2000:2399] = 3
-    labels[0].reshape(-1)[3000:3100] = 4  # 100 is too small
-    assert large_labels(labels) == [1, 3]
-
-
-def sampler(tiny, **changes):
+def sampler(tiny, *, readers=None, **changes):
     params = ClipParams.model_validate({"kind": "video", "size_px": [16, 24], "augment": "mini-video", **changes})
-    return ClipSampler(
-        params,
-        read_frame=tiny.fake_frame,
-        read_labels=tiny.fake_labels,
-        read_mask=lambda path: np.full((20, 30), 200, np.uint8),
+    readers = Readers(
+        **{
+            "frame": tiny.fake_frame,
+            "labels": tiny.fake_labels,
+            "mask": lambda path: np.full((20, 30), 200, np.uint8),
+            **(readers or {}),
+        }
     )
+    return make_sampler(params, readers)
 
 
 def test_a_video_sample_has_consistent_masks_labels_and_selector(tiny):
@@ -137,8 +129,7 @@ def test_without_an_object_the_clip_is_drawn_five_times_and_is_background(tiny):
         calls.append(frame)
         return np.zeros((20, 30), np.uint8)
 
-    s = sampler(tiny)
-    s._read_labels = empty
+    s = sampler(tiny, readers={"labels": empty})
     sample = s.sample(Item("davis17-train", tiny.fake_videos("", None)[0]), rng(), share=0.0)
     assert len(calls) == 15
     assert sample["labels"].max() == 0
@@ -160,8 +151,8 @@ def test_a_clip_of_one_object_starts_where_it_is_visible(tiny):
         labels = tiny.fake_labels(video, frame)
         return labels if int(frame) in (2, 5) else np.where(labels == 2, 0, labels)
 
-    s = sampler(tiny, pick="visible-first", augment="resize-video", objects=1)
-    s._read_labels = appears_late
+    readers = {"labels": appears_late}
+    s = sampler(tiny, readers=readers, pick="visible-first", augment="resize-video", objects=1)
     starts = set()
     for seed in range(20):
         item = Item("davis17-train", tiny.fake_videos("", None)[0], label=2)
@@ -173,13 +164,14 @@ def test_a_clip_of_one_object_starts_where_it_is_visible(tiny):
     assert starts == {2, 5}
 
 
-def test_youtube_jumps_count_labeled_frames(tiny):
+@pytest.mark.parametrize("name", ["ytvos-train", "ytvos-train-all"])
+def test_youtube_jumps_count_labeled_frames(tiny, name):
     video = tiny.fake_videos("", None)[0]
     frames = []
-    s = sampler(tiny, max_jump=[[0.0, 5]])
-    s._read_frame = lambda path: frames.append(int(path.stem)) or tiny.fake_frame(path)
+    readers = {"frame": lambda path: frames.append(int(path.stem)) or tiny.fake_frame(path)}
+    s = sampler(tiny, readers=readers, max_jump=[[0.0, 5]])
     for seed in range(50):
-        s.sample(Item("ytvos-train", video), rng(seed), share=0.0)
+        s.sample(Item(name, video), rng(seed), share=0.0)
     assert np.abs(np.diff(np.reshape(frames, (-1, 3)))).max() == 2  # 5 // 5 + 1
 
 
@@ -221,8 +213,7 @@ def test_wrong_names_and_options_are_explained(tiny):
 
 
 def test_a_mask_of_another_size_names_both_files(tiny):
-    s = sampler(tiny)
-    s._read_labels = lambda video, frame: np.zeros((20, 31), np.uint8)
+    s = sampler(tiny, readers={"labels": lambda video, frame: np.zeros((20, 31), np.uint8)})
     with pytest.raises(DataError, match=r"png is 31x20 but its image v0/.*jpg is 30x20"):
         s.sample(Item("davis17-train", tiny.fake_videos("", None)[0]), rng(), share=0.0)
 

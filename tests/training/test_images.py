@@ -10,7 +10,7 @@ from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.inference.images import center_crop
 from vosrepro.study.params import ClipParams
-from vosrepro.training.data.clips import ClipSampler, Item
+from vosrepro.training.data.clips import Item, make_sampler
 from vosrepro.training.data.images import NO_CLASS, ImageSampler, random_crop
 
 
@@ -35,7 +35,7 @@ def _item(folder, name="a.JPEG", *, broken=False, mode="RGB", label=3):
 
 
 def test_a_sample_is_one_crop_with_its_class(tmp_path):
-    sampler = ClipSampler(_clips(), read_frame=None, read_labels=None, read_mask=None)
+    sampler = make_sampler(_clips(), readers=None)
     sample = sampler.sample(_item(tmp_path), np.random.default_rng(0), share=0.0)
     assert sample["frames"].shape == (1, 32, 48, 3)
     assert int(sample["classes"]) == 3
@@ -43,7 +43,7 @@ def test_a_sample_is_one_crop_with_its_class(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_grey_and_cmyk_images_become_rgb(tmp_path, mode):
-    sample = ImageSampler(_clips()).sample(_item(tmp_path, mode=mode), np.random.default_rng(0), 0.0)
+    sample = ImageSampler(_clips()).sample(_item(tmp_path, mode=mode), np.random.default_rng(0), share=0.0)
     assert sample["frames"].shape == (1, 32, 48, 3)
     assert int(sample["classes"]) == 3
 
@@ -51,7 +51,7 @@ def test_grey_and_cmyk_images_become_rgb(tmp_path, mode):
 def test_a_broken_image_is_skipped_and_counted_once(tmp_path, caplog):
     sampler, item = ImageSampler(_clips()), _item(tmp_path, broken=True)
     for _ in range(3):
-        sample = sampler.sample(item, np.random.default_rng(0), 0.0)
+        sample = sampler.sample(item, np.random.default_rng(0), share=0.0)
         assert int(sample["classes"]) == NO_CLASS
     assert caplog.text.count("skipped (1 so far)") == 1
     assert "a.JPEG" in caplog.text
@@ -62,7 +62,7 @@ def test_too_many_broken_images_end_the_training_with_a_sentence(tmp_path):
     with pytest.raises(DataError, match=r"3 training images cannot be decoded.*max_corrupt = 2"):
         for i in range(3):
             item = _item(tmp_path, f"{i}.JPEG", broken=True)
-            sampler.sample(item, np.random.default_rng(0), 0.0)
+            sampler.sample(item, np.random.default_rng(0), share=0.0)
 
 
 @pytest.mark.parametrize("changes", [{"options": {"smallest": 0.1}}, {"frames": 2}, {"augment": "mini-video"}])

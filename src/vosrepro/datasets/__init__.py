@@ -8,7 +8,8 @@ from vosrepro.datasets.sets.catalog import (
     benchmark_images,
     benchmark_truth,
     benchmark_videos,
-    static_images,
+    training_facts,
+    training_pictures,
     training_videos,
 )
 from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_annotation, read_frame
@@ -23,7 +24,8 @@ __all__ = [
     "generate",
     "read_annotation",
     "read_frame",
-    "static_images",
+    "training_facts",
+    "training_pictures",
     "training_videos",
     "verify",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.datasets.sets import alibaba, bl30k, davis, imagenet, imagenet_vid, static, youtube
+from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.folders import kept_list
 from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.datasets.sets.resized import resized_video
@@ -13,14 +16,25 @@ from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_list
 from vosrepro.study.params import BenchmarkParams, DataParams, pick
 from vosrepro.study.plan import resized_folder
 
-_TRAINING: dict[str, Callable[[DataParams], list[Video]]] = {
-    "davis16-train": lambda data: davis.training("davis2016", data),
-    "davis17-train": lambda data: davis.training("davis2017", data),
-    "ytvos-train": lambda data: youtube.training(data, held_out=False),
-    "ytvos-train-all": lambda data: youtube.training(data, held_out=True),
-    "bl30k": bl30k.training,
-    "imagenet-vid": lambda data: imagenet_vid.training(data, val_too=False),
-    "imagenet-vid-all": lambda data: imagenet_vid.training(data, val_too=True),
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A set that a stage of training may name: how it is opened, and what training must know of it."""
+
+    open: Callable[[DataParams], Sequence[Any]]
+    facts: Facts = field(default_factory=Facts)
+
+
+TRAINING_SETS: dict[str, TrainingSet] = {
+    "davis16-train": TrainingSet(lambda data: davis.training("davis2016", data), davis.FACTS),
+    "davis17-train": TrainingSet(lambda data: davis.training("davis2017", data), davis.FACTS),
+    "ytvos-train": TrainingSet(lambda data: youtube.training(data, held_out=False), youtube.FACTS),
+    "ytvos-train-all": TrainingSet(lambda data: youtube.training(data, held_out=True), youtube.FACTS),
+    "bl30k": TrainingSet(bl30k.training, bl30k.FACTS),
+    "imagenet-vid": TrainingSet(lambda data: imagenet_vid.training(data, val_too=False)),
+    "imagenet-vid-all": TrainingSet(lambda data: imagenet_vid.training(data, val_too=True)),
+    "static": TrainingSet(static.images, Facts(videos=False)),
+    "imagenet": TrainingSet(imagenet.training_images, Facts(videos=False)),
 }
 
 
@@ -88,8 +102,9 @@ def training_videos(set_name: str, data: DataParams, *, exclude: Collection[str]
         ConfigError: if there is no training set of this name.
         DataError: if something is missing, or a list names a video that is not there.
     """
-    load = pick(_TRAINING, set_name, what="training set of videos", where="vosrepro.datasets")
-    videos = [video for video in load(data) if video.name not in exclude]
+    sets = {name: known for name, known in TRAINING_SETS.items() if known.facts.videos}
+    known: TrainingSet = pick(sets, set_name, what="training set of videos", where="vosrepro.datasets")
+    videos = [video for video in known.open(data) if video.name not in exclude]
     return videos if set_name not in data.lists else _kept(videos, set_name, data, exclude)
 
 
@@ -105,6 +120,22 @@ def _kept(videos: Sequence[Video], set_name: str, data: DataParams, exclude: Col
     return [video for video in videos if video.name in names]
 
 
-def static_images(data: DataParams) -> list[StaticImage]:
-    """The images of training stage 0; those of the two small sets stand five times in the list."""
-    return static.images(data)
+def training_pictures(set_name: str, data: DataParams) -> Sequence[StaticImage | LabeledImage]:
+    """The single pictures of a training set: "static" (with a mask each) or "imagenet" (with a class each).
+
+    Raises:
+        ConfigError: if there is no such set.
+        DataError: if something is missing.
+    """
+    sets = {name: known for name, known in TRAINING_SETS.items() if not known.facts.videos}
+    known: TrainingSet = pick(sets, set_name, what="training set of pictures", where="vosrepro.datasets")
+    return known.open(data)
+
+
+def training_facts(set_name: str) -> Facts:
+    """What training must know of a set.
+
+    Raises:
+        ConfigError: if there is no training set of this name.
+    """
+    return pick(TRAINING_SETS, set_name, what="training set", where="vosrepro.datasets").facts

@@ -7,12 +7,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from vosrepro.base.errors import DataError
+from vosrepro.datasets.sets.facts import Facts, large_enough
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import Truth, Video, open_video, read_list, require_objects
 from vosrepro.study.params import DataParams
 
 RESOLUTION = "480p"
+_SHARE = 0.25
+#: Sequences of DAVIS whose objects stay in view although they shrink a lot, and other shares. Source: as `visible`.
+_ALWAYS = frozenset(
+    [
+        "bus",
+        "car-turn",
+        "drift-turn",
+        "kid-football",
+        "koala",
+        "mallard-fly",
+        "motocross-bumps",
+        "motorbike",
+        "rallye",
+        "snowboard",
+        "train",
+        "upside-down",
+    ]
+)
+_SHARES = {
+    "bmx-bumps": 0.5,
+    "disk-jockey": 0.5,
+    "boxing-fisheye": 0.2,
+    "cat-girl": 0.2,
+    "dog-gooses": 0.2,
+    "tractor-sand": 0.1,
+    "drone": 0.1,
+}
+#: (sequence, object or None for all) -> ranges of frames (first, last) that count in any case.
+_FORCED: dict[tuple[str, int | None], tuple[tuple[int, int], ...]] = {
+    ("classic-car", None): ((0, 55),),
+    ("drone", 1): ((0, 16), (24, 59)),
+    ("night-race", None): ((0, 28),),
+    ("night-race", 2): ((0, 10_000),),
+}
 
 
 def list_file(dataset: str, split: str, data: DataParams) -> Path:
@@ -92,3 +129,23 @@ def training(dataset: str, data: DataParams) -> list[Video]:
     are true, and a clip that starts on one without an object is drawn anew by the sampler.
     """
     return [video(dataset, name, data) for name in sequences(dataset, "train", data)]
+
+
+def visible(sequence: str, label: int, areas: np.ndarray, frame_px: int) -> np.ndarray:
+    """As `facts.large_enough`, and with at least a quarter of the object's largest area.
+
+    Upstream makes exceptions by name of the sequence.
+
+    Source: andr345/frtm-vos: lib/training_datasets.py.
+    """
+    enough = large_enough(sequence, label, areas, frame_px)
+    if sequence in _ALWAYS:
+        return enough
+    shown = areas >= _SHARES.get(sequence, _SHARE) * areas.max(initial=1)
+    for owner in (None, label):
+        for first, last in _FORCED.get((sequence, owner), ()):
+            shown[first : last + 1] = True
+    return shown & enough
+
+
+FACTS = Facts(visible=visible)

@@ -18,6 +18,7 @@ import numpy as np
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.labels import VOID, read_labels
+from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.files import frame_names
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import (
@@ -31,6 +32,9 @@ from vosrepro.datasets.sets.video import (
 from vosrepro.study.params import DataParams
 
 JJVAL = "train/ImageSets/jjval.txt"
+#: Every fifth frame has labels, and the archive holds only these.
+#: Source: hkchengrex/Mask-Propagation: dataset/vos_dataset.py.
+FACTS = Facts(frames_per_label=5)
 
 
 def train_folder(data: DataParams) -> Path:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.datasets.sets.catalog import training_facts
 from vosrepro.study.params import pick
-from vosrepro.training.data.visibility import visible
 
 if TYPE_CHECKING:
     import torch
@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 Sample = dict[str, np.ndarray]
 
 _TRIES = 5
-#: YouTube-VOS labels every 5th frame, and a jump counts labeled frames. Source:
-#: hkchengrex/Mask-Propagation: dataset/vos_dataset.py.
-_FRAMES_PER_LABEL = {"ytvos-train": 5}
-#: BL30K is full of slivers. Areas are those of a 384 x 384 sample and are scaled to other sizes. Source: as above.
-_LARGE_PX, _SMALL_PX, _RARE_PX = 900, 100, 400
-_REFERENCE_PX = 384 * 384
 
 
 @dataclass(frozen=True)
@@ -54,27 +48,15 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
     Raises:
         DataError: if nothing is left.
     """
-    from vosrepro.datasets import static_images, training_videos
-    from vosrepro.datasets.sets import imagenet
-    from vosrepro.datasets.sets.files import frame_names
+    from vosrepro.datasets import training_pictures
 
     items: list[Item] = []
     for source in params.data:
-        if source.set == "static":
-            found: Sequence[Any] = static_images(study.data)
-        elif source.set == "imagenet":
-            found = imagenet.training_images(study.data)
+        if training_facts(source.set).videos:
+            found = _video_items(source.set, params.clips, study)
         else:
-            exclude = study.selection.sequences
-            videos = training_videos(source.set, study.data, exclude=exclude)
-            least = min(3, params.clips.frames)
-            found = [v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least]
-            if params.clips.kind == "static":
-                found = _single_frames(found)
-            elif params.clips.pick == "visible-first":
-                items += [Item(source.set, video, label) for video in found for label in video.starts] * source.repeat
-                continue
-        items += [Item(source.set, content) for content in found] * source.repeat
+            found = [Item(source.set, picture) for picture in training_pictures(source.set, study.data)]
+        items += found * source.repeat
     if not items:
         names = ", ".join(source.set for source in params.data)
         raise DataError(
@@ -82,6 +64,21 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
             "run `vosrepro data verify` to see what is missing"
         )
     return items
+
+
+def _video_items(set_name: str, clips: ClipParams, study: Study) -> list[Item]:
+    """The videos of a set, or the objects or single frames in them, as the clips want them."""
+    from vosrepro.datasets import training_videos
+    from vosrepro.datasets.sets.files import frame_names
+
+    videos = training_videos(set_name, study.data, exclude=study.selection.sequences)
+    least = min(3, clips.frames)
+    found = [v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least]
+    if clips.kind == "static":
+        return [Item(set_name, frame) for frame in _single_frames(found)]
+    if clips.pick == "visible-first":
+        return [Item(set_name, video, label) for video in found for label in video.starts]
+    return [Item(set_name, video) for video in found]
 
 
 def _single_frames(videos: Sequence[Any]) -> list[Any]:
@@ -160,62 +157,8 @@ def choose_objects(present: Sequence[int], objects: int, rng: np.random.Generato
     return [int(present[i]) for i in order]
 
 
-def large_labels(labels: np.ndarray) -> list[int]:
-    """Objects of the first frame of labels (T, H, W) that are worth learning from (BL30K).
-
-    An object counts with more than 900 pixels, or with more than 100 if it has fewer than 400 in each
-    other frame; areas refer to 384 x 384.
-
-    Source: hkchengrex/Mask-Propagation: dataset/vos_dataset.py.
-    """
-    scale = labels[0].size / _REFERENCE_PX
-    areas = np.stack([np.bincount(frame.ravel(), minlength=256) for frame in labels])
-    first, others = areas[0], areas[1:]
-    small = (first > _SMALL_PX * scale) & (others < _RARE_PX * scale).all(axis=0)
-    kept = (first > _LARGE_PX * scale) | small
-    return [int(label) for label in np.flatnonzero(kept) if label]
-
-
-class ClipSampler:
-    """Builds the samples of one stage.
-
-    Args:
-        params: the clips of the stage.
-        read_frame: path -> uint8 (H, W, 3).
-        read_labels: (video, frame name) -> uint8 (H, W).
-        read_mask: path -> uint8 (H, W), the soft mask of a static image, 0..255.
-
-    Raises:
-        ConfigError: if the kind of clip or the augmentation is unknown.
-    """
-
-    def __init__(
-        self,
-        params: ClipParams,
-        *,
-        read_frame: Callable[[Path], np.ndarray],
-        read_labels: Callable[[Any, str], np.ndarray],
-        read_mask: Callable[[Path], np.ndarray],
-    ) -> None:
-        from vosrepro.training.data.augment import PRESETS
-        from vosrepro.training.data.images import ImageSampler
-
-        kinds = {"static": self._static, "video": self._video, "image": None}
-        self._sample = pick(kinds, params.kind, what="kind of clip", where="training")
-        if self._sample is None:
-            self._sample = ImageSampler(params).sample
-            return
-        preset = pick(PRESETS, params.augment, what="augmentation", where="training")
-        if preset.kind != params.kind:
-            raise ConfigError(
-                f"augmentation '{params.augment}' is for clips of kind '{preset.kind}', not '{params.kind}'"
-            )
-        self.params = params
-        self._areas: dict[tuple[str, str], tuple[np.ndarray, int]] = {}
-        self._augment = preset.configured(params.options, name=params.augment)
-        self._read_frame = read_frame
-        self._read_labels = read_labels
-        self._read_mask = read_mask
+class Sampler(Protocol):
+    """Builds the samples of one stage."""
 
     def sample(self, item: Item, rng: np.random.Generator, *, share: float) -> Sample:
         """One sample.
@@ -225,12 +168,69 @@ class ClipSampler:
             rng: the only source of randomness.
             share: how much of the stage is done (0..1), for the curriculum.
         """
-        return self._sample(item, rng, share)
+        ...
 
-    def _static(self, item: Item, rng: np.random.Generator, share: float) -> Sample:
+
+@dataclass(frozen=True)
+class Readers:
+    """How a sampler comes by pixels.
+
+    Attributes:
+        frame: path -> uint8 (H, W, 3).
+        labels: (video, frame name) -> uint8 (H, W).
+        mask: path -> uint8 (H, W), the soft mask of a static image, 0..255.
+    """
+
+    frame: Callable[[Path], np.ndarray]
+    labels: Callable[[Any, str], np.ndarray]
+    mask: Callable[[Path], np.ndarray]
+
+
+def make_sampler(params: ClipParams, readers: Readers) -> Sampler:
+    """The sampler of a stage by the kind of its clips; single images with a class are read by their own.
+
+    Raises:
+        ConfigError: if the kind of clip or the augmentation is unknown.
+    """
+    from vosrepro.training.data.images import ImageSampler
+
+    kinds = {"static": ClipSampler, "video": ClipSampler, "image": ImageSampler}
+    kind = pick(kinds, params.kind, what="kind of clip", where="training")
+    return ImageSampler(params) if kind is ImageSampler else ClipSampler(params, readers)
+
+
+class ClipSampler:
+    """Clips of videos, or of an image that moves; see `Sampler`.
+
+    Args:
+        params: the clips of the stage.
+        readers: where pixels come from.
+
+    Raises:
+        ConfigError: if the augmentation is unknown, or for clips of another kind.
+    """
+
+    def __init__(self, params: ClipParams, readers: Readers) -> None:
+        from vosrepro.training.data.augment import PRESETS
+
+        preset = pick(PRESETS, params.augment, what="augmentation", where="training")
+        if preset.kind != params.kind:
+            raise ConfigError(
+                f"augmentation '{params.augment}' is for clips of kind '{preset.kind}', not '{params.kind}'"
+            )
+        self.params = params
+        self._areas: dict[tuple[str, str], tuple[np.ndarray, int]] = {}
+        self._augment = preset.configured(params.options, name=params.augment)
+        self._read = readers
+
+    def sample(self, item: Item, rng: np.random.Generator, *, share: float) -> Sample:
+        """One sample; see `Sampler`."""
+        return self._static(item, rng) if self.params.kind == "static" else self._video(item, rng, share)
+
+    def _static(self, item: Item, rng: np.random.Generator) -> Sample:
         count = self.params.frames
-        image = self._read_frame(item.content.image)
-        mask = self._read_mask(item.content.mask)
+        image = self._read.frame(item.content.image)
+        mask = self._read.mask(item.content.mask)
         _check_size(image, mask, item.content.image, item.content.mask)
         frames, masks = self._augment([image] * count, [mask] * count, self.params.size_px, rng)
         soft = np.zeros((count, self.params.objects, *self.params.size_px), np.uint8)
@@ -255,9 +255,7 @@ class ClipSampler:
                 [image for image, _ in pairs], [mask for _, mask in pairs], self.params.size_px, rng
             )
             labels = np.stack(warped)
-            present = (
-                large_labels(labels) if item.set == "bl30k" else [int(label) for label in np.unique(labels[0]) if label]
-            )
+            present = training_facts(item.set).worth_learning(labels)
             if item.label is not None:
                 present = [label for label in present if label == item.label]
             chosen = choose_objects(present, self.params.objects, rng)
@@ -273,8 +271,7 @@ class ClipSampler:
         """Which of the labeled frames a clip has."""
         count, frames = len(paths), self.params.frames
         if self.params.pick == "jump":
-            per_label = _FRAMES_PER_LABEL.get(item.set, 1)
-            jump = max(1, max_jump_at(self.params, share) // per_label)
+            jump = max(1, max_jump_at(self.params, share) // training_facts(item.set).frames_per_label)
             return choose_frames(count, frames, jump, rng)
         if item.label is None:
             return choose_anywhere(count, frames, rng)
@@ -285,16 +282,16 @@ class ClipSampler:
         """Indices of the frames that show an object well enough to start from; kept, for it reads them all."""
         key = (item.set, item.content.name)
         if key not in self._areas:
-            maps = [self._read_labels(item.content, path.stem) for path in paths]
+            maps = [self._read.labels(item.content, path.stem) for path in paths]
             areas = np.stack([np.bincount(labels.ravel(), minlength=256) for labels in maps])
             self._areas[key] = areas.astype(np.int32), maps[0].size
         areas, size = self._areas[key]
         assert item.label is not None
-        shown = visible(item.set, item.content.name, item.label, areas[:, item.label], size)
+        shown = training_facts(item.set).visible(item.content.name, item.label, areas[:, item.label], size)
         return np.flatnonzero(shown) if shown.any() else areas[:, [item.label]].argmax(0)
 
     def _pair(self, video: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = self._read_frame(path), self._read_labels(video, path.stem)
+        image, mask = self._read.frame(path), self._read.labels(video, path.stem)
         _check_size(image, mask, path, video.annotations[path.stem])
         return image, mask
 

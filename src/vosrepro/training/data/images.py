@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KIND = "image"
-SET = "imagenet"
 #: Class of an image that could not be decoded; the loss leaves it out.
 NO_CLASS = -1
 
@@ -52,7 +51,7 @@ class ImageSampler:
         self._most = int(options["max_corrupt"])
         self._broken: set[str] = set()
 
-    def sample(self, item: Any, rng: np.random.Generator, share: float) -> dict[str, np.ndarray]:
+    def sample(self, item: Any, rng: np.random.Generator, *, share: float) -> dict[str, np.ndarray]:
         """A random crop with its class; NO_CLASS and a black image if it cannot be decoded.
 
         Raises:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vosrepro.base.errors import VosreproError
-from vosrepro.training.data.clips import ClipSampler, Item, Sample, read_soft_mask
+from vosrepro.training.data.clips import Item, Readers, Sample, make_sampler, read_soft_mask
 from vosrepro.training.data.order import item_of, sample_generator
 from vosrepro.training.devices.world import die_with_parent
 
@@ -55,14 +55,12 @@ class Clips(Dataset):
         self._node = node
         self._items = items
         cache = Cache(cache_bytes)
-        self._sampler = ClipSampler(
-            node.params.clips,
-            read_frame=lambda path: cache.get(path, datasets.read_frame, path),
-            read_labels=lambda video, frame: cache.get(
-                video.annotations[frame], datasets.read_annotation, video, frame
-            ),
-            read_mask=lambda path: cache.get(path, read_soft_mask, path),
+        readers = Readers(
+            frame=lambda path: cache.get(path, datasets.read_frame, path),
+            labels=lambda video, frame: cache.get(video.annotations[frame], datasets.read_annotation, video, frame),
+            mask=lambda path: cache.get(path, read_soft_mask, path),
         )
+        self._sampler = make_sampler(node.params.clips, readers)
 
     def __len__(self) -> int:
         """Samples of the whole stage."""
