@@ -107,7 +107,7 @@ class Jobs:
         """Digest of what scoring of one run depends on."""
         run = self._run(wildcards)
         value = [
-            [entry.key, entry.benchmark_params.scoring, entry.benchmark_params.version]
+            [entry.key, entry.benchmark_params.scoring, entry.benchmark_params.version, *_beside(entry)]
             for entry in self.plan.entries_of(run)
         ]
         return self._digest(value, "scoring")
@@ -233,6 +233,11 @@ def parse_json(path: Path) -> Any:
         return read_json(path)
     except DataError:
         return None
+
+
+def _beside(entry: Entry) -> list[Any]:
+    other = entry.benchmark_params.beside
+    return [] if other is None else [other.dataset, other.split, other.scoring]
 
 
 def _how_it_runs(entry: Entry) -> list[Any]:

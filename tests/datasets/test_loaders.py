@@ -122,6 +122,31 @@ def test_davis_2016_has_one_object_and_every_frame(small: DataParams):
     assert list(videos[0].annotations) == [p.stem for p in videos[0].frames]
 
 
+def test_the_merged_variant_of_davis_2016_has_its_list_and_the_objects_of_2017_as_one(broken: DataParams):
+    tree = Path(broken.root) / "DAVIS/2017/trainval"
+    name = (tree / "ImageSets/2016/val.txt").read_text().split()[0]
+    path = tree / f"Annotations/480p/{name}/00000.png"
+    labels = np.zeros_like(np.asarray(Image.open(path)))
+    labels[2:9, 3:8], labels[20:30, 11:19] = 1, 2
+    path.write_bytes(label_png(labels))
+    videos = benchmark_videos(_benchmark("davis16-val-merged17"), broken)
+    assert [v.name for v in videos] == (tree / "ImageSets/2016/val.txt").read_text().split()
+    assert dict(videos[0].starts) == {1: "00000"}
+    assert np.array_equal(read_annotation(videos[0], "00000"), labels > 0)
+    truth = benchmark_truth(_benchmark("davis16-val-merged17"), broken)
+    assert truth.folder == tree / "Annotations/480p"
+
+
+def test_a_merged_variant_is_verified_in_the_tree_of_2017(broken: DataParams):
+    listed = Path(broken.root) / "DAVIS/2017/trainval/ImageSets/2016/val.txt"
+    assert verify(broken, ["davis16-merged17-val"])["parts"]["davis16-merged17-val"]["videos"] == len(
+        listed.read_text().split()
+    )
+    listed.unlink()
+    with pytest.raises(DataError, match=r"2016/val\.txt is missing"):
+        verify(broken, ["davis16-merged17-val"])
+
+
 def test_davis_2017_keeps_its_objects_apart(small: DataParams):
     videos = benchmark_videos(_benchmark("davis17-val"), small)
     assert {v.name: list(v.starts) for v in videos} == {"val-00": [1, 2], "val-04": [1, 2]}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,31 @@ def test_scores_of_the_copied_first_mask_fall_with_the_motion(plan):
     assert values["J-Decay"] > 0
     assert read_json(run.folder / "scores.json")["entries"][plan.entries[0].key] == values
     assert read_events(run.journal("score"))[-1]["status"] == "FINISHED"
+
+
+def test_merged_masks_are_scored_by_both_ground_truths_where_both_are_at_hand(plan, tmp_path):
+    tree = tmp_path / "data/DAVIS/2017/trainval"
+    (tree / "ImageSets/2016").mkdir()
+    (tree / "ImageSets/2016/val.txt").write_text("val-00\n")
+    entry = {"method": "copy", "recipes": ["none"], "variants": ["default"], "benchmarks": ["davis16-val-merged17"]}
+    plan = load_plan(write_study(tmp_path, [entry]))
+    run, folder = inferred(plan)
+    score_run(plan, run)
+    record = read_json(folder / "score.json")
+    assert record["protocol"] == "davis2016-merged17"
+    assert record["beside"]["global"] is None
+    assert "davis2016" in record["beside"]["note"]
+    other = tmp_path / "data/DAVIS/2016"  # the same videos with one of the two squares left out
+    shutil.copytree(tree, other)
+    for path in (other / "Annotations/480p/val-00").glob("*.png"):
+        write_labels(path, (read_labels(path) == 1).astype("uint8"))
+    score_run(plan, run)
+    record = read_json(folder / "score.json")
+    moved = sum((16 - 2 * f) / (16 + 2 * f) for f in range(1, 5)) / 4
+    assert record["global"]["J-Mean"] == pytest.approx(moved, abs=1e-12)
+    # Of two copied squares of 16 columns one lies 2 f columns beside its truth; the other is all wrong.
+    alone = sum((16 - 2 * f) / (32 + 2 * f) for f in range(1, 5)) / 4
+    assert record["beside"]["global"]["J-Mean"] == pytest.approx(alone, abs=1e-12)
 
 
 def test_a_missing_mask_names_sequence_and_frame(plan):

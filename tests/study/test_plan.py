@@ -12,6 +12,25 @@ def study(in_root):
     return load_study("params/studies/mini.yaml")
 
 
+def test_evaluation_size_frames_and_ground_truth_are_those_of_who_published(in_root):
+    plans = [load_plan(f"params/studies/{name}.yaml") for name in ("paper", "released")]
+    entries = [e for plan in plans for e in plan.entries]
+    youtube = [e for e in entries if e.benchmark.startswith("ytvos1") and "-val" in e.benchmark]
+    assert {(e.run.method, e.input_short_side_px) for e in youtube if "jj" not in e.benchmark} == {
+        ("stm", 480),
+        ("frtm", None),
+        ("gfrtm", None),
+        ("mtmfi", None),
+    }
+    merged = {e.run.method for e in entries if e.benchmark == "davis16-val-merged17"}
+    own = {e.run.method for e in entries if e.benchmark == "davis16-val"}
+    assert merged == {"frtm", "gfrtm", "mtmfi"}
+    assert own & merged == set()
+    sparse = [e for e in entries if e.benchmark == "ytvos18-val-sparse"]
+    assert {e.run.method for e in sparse} == {"gfrtm"}
+    assert {e.benchmark_params.frame_source for e in sparse} == {"annotated"}
+
+
 def test_a_stage_shared_by_recipes_is_trained_once(study):
     plan = load_plan(study)
     folders = [node.folder for node in plan.stages]

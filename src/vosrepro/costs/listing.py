@@ -12,7 +12,7 @@ from vosrepro.costs.schedule import Schedule, Task, schedule
 if TYPE_CHECKING:
     from vosrepro.costs.jobs import EntryCost, JobCost
     from vosrepro.costs.times import Known, Time
-    from vosrepro.study.plan import Plan
+    from vosrepro.study.plan import Entry, Plan
 
 _KINDS = ("train", "select", "infer", "score")
 _HOUR = 3600
@@ -152,13 +152,15 @@ def _least(job: JobCost, marks: _Marks) -> str:
 
 
 def _entries(entries: Sequence[EntryCost], marks: _Marks) -> list[str]:
-    rows: list[Sequence[str]] = [("entry", "frames", "a frame", "infer", "score", "masks", "scored by")]
+    rows: list[Sequence[str]] = [("entry", "at", "of", "frames", "a frame", "infer", "score", "masks", "scored by")]
     for cost in entries:
         frames = cost.extent.frames if cost.extent else None
         scoring = cost.entry.benchmark_params.scoring
         rows.append(
             (
                 cost.entry.key,
+                _size_of(cost.entry),
+                f"{cost.entry.benchmark_params.frame_source} frames",
                 "-" if frames is None else str(frames),
                 marks(cost.frame),
                 marks(cost.infer),
@@ -167,7 +169,17 @@ def _entries(entries: Sequence[EntryCost], marks: _Marks) -> list[str]:
                 scoring or "server only",
             )
         )
-    return _table(rows, left=(0, 6))
+    return _table(rows, left=(0, 1, 2, 8))
+
+
+def _size_of(entry: Entry) -> str:
+    """The size at which frames, or crops of single images, reach the network."""
+    params = entry.benchmark_params
+    if entry.crop_px:
+        return f"crop {entry.crop_px}"
+    if entry.input_short_side_px:
+        return f"short side {entry.input_short_side_px}"
+    return f"within {params.fit_px[0]} x {params.fit_px[1]}" if params.fit_px else "native"
 
 
 def _extents(known: Known, entries: Sequence[EntryCost]) -> list[str]:
@@ -308,6 +320,8 @@ def _job(job: JobCost) -> dict[str, Any]:
         found["entries"] = [
             {
                 "entry": cost.entry.key,
+                "input_short_side_px": cost.entry.input_short_side_px,
+                "frame_source": cost.entry.benchmark_params.frame_source,
                 "frames": cost.extent.frames if cost.extent else None,
                 "frame": cost.frame._asdict(),
                 "infer": cost.infer._asdict(),

@@ -10,6 +10,7 @@ from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json, write_json
 from vosrepro.base.provenance import provenance
 from vosrepro.datasets import benchmark_images, benchmark_truth
+from vosrepro.datasets.sets.davis import truth as davis_truth
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
 from vosrepro.study.plan import Entry, Plan, Run
@@ -93,5 +94,22 @@ def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes:
         processes=processes,
         cache=Path("state/truth"),
     )
-    score.write(entry.folder, extra=extra)
+    beside = _beside(plan, entry)
+    score.write(entry.folder, extra={**extra, "beside": beside} if beside else extra)
     return dict(score.global_)
+
+
+def _beside(plan: Plan, entry: Entry) -> dict[str, Any] | None:
+    """The same masks against the benchmark's other ground truth: informative, so its data may be missing."""
+    other = entry.benchmark_params.beside
+    if other is None:
+        return None
+    named = {"title": other.title, "protocol": other.scoring}
+    try:
+        truth = davis_truth(other.dataset, other.split, plan.study.data)
+    except DataError as error:
+        return {**named, "global": None, "note": str(error)}
+    score = score_folder(
+        entry.folder / "masks", truth.folder, other.scoring, sequences=truth.sequences, cache=Path("state/truth")
+    )
+    return {**named, "global": dict(score.global_)}

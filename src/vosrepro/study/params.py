@@ -138,7 +138,7 @@ class MethodSize(Strict):
     stages: dict[Name, StageParams] = {}
     recipes: dict[Name, RecipeParams]
     variants: dict[Name, dict[str, Any]] = {}  # merged over the method's variants
-    input_short_side_px: Positive | None = None  # inference size; None: the benchmark's
+    input_short_side_px: Positive | None = None  # evaluation size; None: the size of the files
     crop_px: Positive | None = None  # side of the crop that gets a class; None: the benchmark's
 
     def model_of(self, recipe: RecipeParams) -> dict[str, Any]:
@@ -177,8 +177,21 @@ class ExtentParams(Strict):
     source: str  # who counted
 
 
+class TruthParams(Strict):
+    """Another ground truth of the same videos, with which the same masks are scored beside the benchmark's own."""
+
+    title: str
+    dataset: Name
+    split: Name
+    scoring: Name
+
+
 class BenchmarkParams(Strict):
-    """params/protocols/<benchmark>.yaml: a data split and how it is run and scored."""
+    """params/protocols/<benchmark>.yaml: a data split and how it is run and scored.
+
+    The evaluation size is a method's, so it is no key here; another frame source, first mask or ground truth makes
+    another benchmark, which the published rows that belong to it name.
+    """
 
     benchmark: Name
     title: str
@@ -187,7 +200,7 @@ class BenchmarkParams(Strict):
     split: Name
     scoring: Name | None  # a protocol of vosrepro.scoring; None: scored by a server only
     frame_source: Literal["all", "annotated"] = "all"
-    input_short_side_px: Positive | None = None  # None: native size
+    beside: TruthParams | None = None  # scored too, where its data are at hand; carries no verdict
     fit_px: tuple[Positive, Positive] | None = None  # width, height: segment scaled copies that fit
     extent: ExtentParams | None = None
     crop_px: Positive | None = None  # single images: side of the central crop; None: videos

@@ -150,7 +150,7 @@ class Entry:
     @property
     def input_short_side_px(self) -> int | None:
         """Short side at which the method runs; None: the size of the files."""
-        return self.run.size.input_short_side_px or self.benchmark_params.input_short_side_px
+        return self.run.size.input_short_side_px
 
     @property
     def crop_px(self) -> int | None:

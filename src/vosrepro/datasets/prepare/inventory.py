@@ -72,10 +72,10 @@ def defect_list(defects: Iterable[str]) -> str:
 
 
 def _davis(data: DataParams, *, dataset: str, split: str) -> Iterator[Inventory]:
-    folder = set_folder(dataset, data)
+    folder = davis.tree(dataset, data)
     listed = davis.list_file(dataset, split, data)
     for name in davis.sequences(dataset, split, data):
-        found = Inventory(folder, binary=dataset == "davis2016")
+        found = Inventory(folder, binary=dataset in ("davis2016", davis.MERGED))
         images = folder / "JPEGImages" / davis.RESOLUTION / name
         masks = folder / "Annotations" / davis.RESOLUTION / name
         only_first = dataset == "davis2017-testdev"
@@ -261,6 +261,7 @@ PARTS: dict[str, Callable[[DataParams], Iterator[Inventory]]] = {
     "davis16-val": partial(_davis, dataset="davis2016", split="val"),
     "davis17-train": partial(_davis, dataset="davis2017", split="train"),
     "davis17-val": partial(_davis, dataset="davis2017", split="val"),
+    "davis16-merged17-val": partial(_davis, dataset=davis.MERGED, split="val"),
     "davis17-testdev": partial(_davis, dataset="davis2017-testdev", split="test-dev"),
     "ytvos-train": partial(_youtube_train, only_jjval=False),
     "ytvos-jjval": partial(_youtube_train, only_jjval=True),

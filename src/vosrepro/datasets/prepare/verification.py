@@ -30,6 +30,7 @@ OFFICIAL_VIDEOS = {
     "davis16-val": 20,
     "davis17-train": 60,
     "davis17-val": 30,
+    "davis16-merged17-val": 20,
     "davis17-testdev": 30,
     "ytvos-valid": 474,
     "ytvos-valid-all": 474,

@@ -16,6 +16,10 @@ from vosrepro.datasets.sets.video import Truth, Video, open_video, read_list, re
 from vosrepro.study.params import DataParams
 
 RESOLUTION = "480p"
+#: The sequences of DAVIS 2016 in the tree of DAVIS 2017, all objects of a frame merged into one: what FRTM and its
+#: descendants call DAVIS 2016. Source: andr345/frtm-vos: lib/datasets.py.
+MERGED = "davis2016-merged17"
+_TREES = {MERGED: "davis2017"}
 _SHARE = 0.25
 #: Sequences of DAVIS whose objects stay in view although they shrink a lot, and other shares. Source: as `visible`.
 _ALWAYS = frozenset(
@@ -52,13 +56,20 @@ _FORCED: dict[tuple[str, int | None], tuple[tuple[int, int], ...]] = {
 }
 
 
+def tree(dataset: str, data: DataParams) -> Path:
+    """The folder of the tree that a dataset reads."""
+    return set_folder(_TREES.get(dataset, dataset), data)
+
+
 def list_file(dataset: str, split: str, data: DataParams) -> Path:
     """The list that names a split's sequences.
 
     The 2016 archive's own list holds an image and an annotation path per line; some copies only have the
     list of names that the 2017 archive brings for 2016.
     """
-    folder = set_folder(dataset, data) / "ImageSets"
+    folder = tree(dataset, data) / "ImageSets"
+    if dataset == MERGED:
+        return folder / "2016" / f"{split}.txt"
     if dataset != "davis2016":
         return folder / "2017" / f"{split}.txt"
     own, names = folder / RESOLUTION / f"{split}.txt", folder / "2016" / f"{split}.txt"
@@ -69,7 +80,7 @@ def sequences(dataset: str, split: str, data: DataParams) -> tuple[str, ...]:
     """Sequence names of a split in the order of its list.
 
     Args:
-        dataset: "davis2016", "davis2017" or "davis2017-testdev".
+        dataset: "davis2016", "davis2017", "davis2017-testdev" or `MERGED`.
         split: "train", "val" or "test-dev".
         data: where the sets lie.
 
@@ -92,12 +103,12 @@ def sequences(dataset: str, split: str, data: DataParams) -> tuple[str, ...]:
 
 def video(dataset: str, name: str, data: DataParams) -> Video:
     """One sequence with all its frames and masks."""
-    folder = set_folder(dataset, data)
+    folder = tree(dataset, data)
     return open_video(
         name,
         folder / "JPEGImages" / RESOLUTION / name,
         folder / "Annotations" / RESOLUTION / name,
-        binary=dataset == "davis2016",
+        binary=dataset in ("davis2016", MERGED),
     )
 
 
@@ -118,7 +129,7 @@ def truth(dataset: str, split: str, data: DataParams) -> Truth:
     """
     if dataset == "davis2017-testdev":
         raise DataError("the ground truth of DAVIS 2017 test-dev is not public: submit to its server")
-    folder = set_folder(dataset, data) / "Annotations" / RESOLUTION
+    folder = tree(dataset, data) / "Annotations" / RESOLUTION
     return Truth(folder, sequences(dataset, split, data))
 
 

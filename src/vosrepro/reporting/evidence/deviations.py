@@ -83,12 +83,6 @@ def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
             f"{benchmark.title} follows our reading of the YouTube-VOS rules, whose program is private.",
             blocks=True,
         )
-    if benchmark.scoring == "davis2016-merged17":
-        yield Deviation(
-            benchmark.benchmark,
-            f"{benchmark.title} is scored against DAVIS 2017 annotations with all objects merged.",
-            blocks=False,
-        )
 
 
 def _of_training(evidence: Evidence) -> Iterable[Deviation]:

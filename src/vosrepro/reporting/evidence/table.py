@@ -119,6 +119,13 @@ class Row:
         return sum(c.get("reused", 0) for c in counts) / tracked if tracked else None
 
     @property
+    def beside(self) -> tuple[str, float] | None:
+        """Another ground truth's title and the headline against it in points, mean over the seeds that have it."""
+        found = [(e.score or {}).get("beside") or {} for e in self.entries]
+        values = [100 * b["global"][self.headline.metric] for b in found if b.get("global")]
+        return (found[0]["title"], sum(values) / len(values)) if values else None
+
+    @property
     def counted(self) -> tuple[int, int]:
         """Sequences and objects, or images and classes, that were scored (of the first scored seed)."""
         score = next((e.score for e in self.entries if e.score), None) or {}
