@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.methods.common.aggregation import aggregate, aggregation_logits
+from vosrepro.methods.common.checkpoints import checked, without_prefix
 from vosrepro.methods.common.masks import first_objects, late_objects, one_hot
 from vosrepro.methods.common.padding import Padding
-from vosrepro.methods.common.released import checked, without_prefix
 from vosrepro.methods.common.resizing import resize_labels, short_side_size
 from vosrepro.methods.common.seeded import seeded_tensor
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.lab.parity.frtm import parity
-from vosrepro.methods.common.released_file import read_released
+from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.methods.frtm import METHOD
 from vosrepro.methods.frtm.augment import augment_first_frame, blur_kernel, limited_scale
 from vosrepro.methods.frtm.backbone import Backbone
@@ -286,18 +286,18 @@ def test_released_files_with_foreign_classes_are_read_without_running_them(tmp_p
     torch.save({"model": weights, "stats": stats}, path, _use_new_zipfile_serialization=zipped)
     torch.save({"model": weights, "x": Bomb()}, bad, _use_new_zipfile_serialization=zipped)
     del sys.modules["foreign_library"]
-    found = read_released(path)
+    found = read_checkpoint(path)
     assert torch.equal(found.content["model"]["w"], torch.arange(3.0))
     assert "foreign_library.AverageMeter" in found.foreign
     with pytest.raises(CheckpointError, match="print"):
-        read_released(bad)
+        read_checkpoint(bad)
     assert "a pickle was run" not in capsys.readouterr().out
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "page.pth").write_text("<html>")
     with pytest.raises(CheckpointError, match="web page"):
-        read_released(tmp_path / "page.pth")
+        read_checkpoint(tmp_path / "page.pth")
 
 
 def test_a_frame_of_another_size_is_refused(network, square_video, square_mask):

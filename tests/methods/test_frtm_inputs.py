@@ -9,7 +9,7 @@ import torch
 from vosrepro.base.errors import CheckpointError
 from vosrepro.inference.runner import Objects, segment_video
 from vosrepro.methods import get_method
-from vosrepro.methods.common.decision import most_likely
+from vosrepro.methods.common.masks import most_likely
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.mtmfi.segmenter import SKIPPED_VIDEOS, MTMFISegmenter
 from vosrepro.weights.files import load_strictly

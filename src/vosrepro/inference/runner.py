@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vosrepro.base.errors import DataError
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
-from vosrepro.methods.common.decision import most_likely
+from vosrepro.methods.common.masks import most_likely
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest, write_json
 from vosrepro.base.provenance import provenance
 from vosrepro.methods import get_method
-from vosrepro.methods.common.released_file import read_released
+from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.study.params import RecipeParams, load_method, pick
 from vosrepro.weights.files import build_model, load_strictly, save_weights
 from vosrepro.weights.released import how_to_get, imported_weights, load_released, released_file
@@ -57,7 +57,7 @@ def import_weights(
     convert = get_method(method).convert
     if convert is None:
         raise ConfigError(f"method '{method}' has no released weights to import")
-    released = read_released(file)
+    released = read_checkpoint(file)
     if not isinstance(released.content, Mapping):
         raise CheckpointError(
             f"{file} holds a {type(released.content).__name__}, not a state dict: give the file that upstream "

@@ -1,4 +1,4 @@
-"""Label maps as one-hot masks, and the checks that every segmenter makes on what it is given."""
+"""Label maps: as one-hot masks, from probabilities, and the checks of what a segmenter is given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ def one_hot(labels: torch.Tensor, ids: range) -> torch.Tensor:
     """float32 (len(ids), H, W): 1 where the label map (H, W) equals the id."""
     wanted = torch.arange(ids.start, ids.stop, device=labels.device)
     return (labels[None].long() == wanted[:, None, None]).float()
+
+
+def most_likely(probabilities: torch.Tensor) -> torch.Tensor:
+    """uint8 (H, W): index of the largest of (N + 1, H, W); of equals, the first.
+
+    As argmax over the first dimension, which is more than ten times slower on CPUs.
+    """
+    if probabilities.device.type != "cpu":
+        return probabilities.argmax(0).to(torch.uint8)
+    best = probabilities[0]
+    labels = torch.zeros(best.shape, dtype=torch.uint8, device=best.device)
+    for index in range(1, len(probabilities)):
+        labels.masked_fill_(probabilities[index] > best, index)
+        best = torch.maximum(best, probabilities[index])
+    return labels
 
 
 def first_objects(frame: torch.Tensor, mask: torch.Tensor) -> int:

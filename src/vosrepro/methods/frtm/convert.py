@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import CheckpointError
-from vosrepro.methods.common.released import checked
+from vosrepro.methods.common.checkpoints import checked
 from vosrepro.methods.frtm.backbone import imagenet_state
 from vosrepro.methods.frtm.model import FRTM
 

@@ -2,10 +2,10 @@
 
 from vosrepro.base.types import Method, Paper
 from vosrepro.methods.frtm.prepare import prepare
+from vosrepro.methods.frtm.train import train_step
 from vosrepro.methods.mtmfi.convert import convert
 from vosrepro.methods.mtmfi.model import MTMFI
 from vosrepro.methods.mtmfi.segmenter import MTMFISegmenter
-from vosrepro.methods.mtmfi.train import train_step
 
 METHOD = Method(
     name="mtmfi",

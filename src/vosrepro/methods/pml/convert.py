@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import CheckpointError, ConfigError
-from vosrepro.methods.common.released_file import read_released
+from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.methods.pml.model import PML
 
 _BACKBONE = "base_extractor."
@@ -37,7 +37,7 @@ def build(*, start: str | None = None, **network: Any) -> PML:
     if any(shapes.get(key.removeprefix(_BACKBONE)) != shape for key, shape in _backbone().items()):
         raise ConfigError(f"{start} is for a backbone of the published size: leave out width, blocks and cell_px")
     try:
-        state = convert_backbone(read_released(start).content)
+        state = convert_backbone(read_checkpoint(start).content)
     except CheckpointError as error:
         model.missing = error
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vosrepro.methods.common.released import checked, without_prefix
+from vosrepro.methods.common.checkpoints import checked, without_prefix
 from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.original import OriginalSTM
 from vosrepro.methods.stm.transfer import CONV1

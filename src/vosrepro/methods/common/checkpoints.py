@@ -1,4 +1,4 @@
-"""Reading released checkpoint files without ever running what is inside of them.
+"""Checkpoints of other people: read without running what is inside of them, and checked key by key.
 
 A torch file is a pickle, and a pickle is a program. torch's own restricted reader knows tensors and plain
 containers only; files of research code often also hold objects of their own classes (loss meters, option
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ import torch
 
 from vosrepro.base.errors import CheckpointError
 
+_SHOWN = 5
+_COUNTER = "num_batches_tracked"
 _ORDERED = "collections.OrderedDict"
 _LEGACY_PICKLES = 4  # magic number, protocol version, system facts, the object
 _STRINGS = {
@@ -30,8 +32,8 @@ _STRINGS = {
 }
 
 
-class Released(NamedTuple):
-    """A released file.
+class Checkpoint(NamedTuple):
+    """A file as somebody released it.
 
     Attributes:
         content: what it holds.
@@ -42,7 +44,7 @@ class Released(NamedTuple):
     foreign: tuple[str, ...]
 
 
-def read_released(path: Path | str) -> Released:
+def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint that may hold objects of unknown classes.
 
     Raises:
@@ -63,7 +65,7 @@ def read_released(path: Path | str) -> Released:
             f"{path} cannot be read as a torch checkpoint ({reason}): download it again; a file of a few "
             "kilobytes is usually a web page"
         ) from error
-    return Released(content, tuple(name for _, name in replaced))
+    return Checkpoint(content, tuple(name for _, name in replaced))
 
 
 class _Inert:
@@ -111,3 +113,46 @@ def _names(stream: Any) -> set[str]:
         elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
             found.add(f"{strings[-2]}.{strings[-1]}")
     return found
+
+
+def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Drop a prefix that all keys share; keys are unchanged if one lacks it."""
+    if state and all(key.startswith(prefix) for key in state):
+        return {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
+
+
+def checked(state: Mapping[str, Any], expected: Mapping[str, torch.Tensor], *, what: str) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, in the order of `expected`.
+
+    Args:
+        state: the checkpoint.
+        expected: state dict of the network (its tensors may be on the meta device).
+        what: name of the layout, for errors.
+
+    Raises:
+        CheckpointError: if a key is missing or unknown (BatchNorm counters may be missing), a value is
+            not a tensor, or a shape differs; names the first five of each and their number.
+    """
+    problems = []
+    missing = [k for k in expected if k not in state and not k.endswith(_COUNTER)]
+    unknown = [k for k in state if k not in expected]
+    misshapen = [
+        f"{key}: {_shape(state[key])} instead of {_shape(tensor)}"
+        for key, tensor in expected.items()
+        if key in state and _shape(state[key]) != _shape(tensor)
+    ]
+    for name, keys in (("missing", missing), ("unknown", unknown), ("of wrong shape", misshapen)):
+        if keys:
+            more = ", ..." if len(keys) > _SHOWN else ""
+            problems.append(f"{len(keys)} keys are {name} ({', '.join(keys[:_SHOWN])}{more})")
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint does not have the layout of {what} ({len(expected)} keys): "
+            f"{'; '.join(problems)}; give the file that upstream released, unchanged"
+        )
+    return {key: state[key] if key in state else torch.zeros((), dtype=torch.int64) for key in expected}
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
