@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from vosrepro.methods import get_method
-from vosrepro.training.sync_norm import synchronize
+from vosrepro.methods.common.batchnorm import synchronize
 
 WORLD = 2
 QUICK = {"channels": 4, "init_iterations": [2, 2], "update_iterations": 2}

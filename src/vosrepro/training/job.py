@@ -17,6 +17,7 @@ from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import file_digest
 from vosrepro.costs.jobs import training_bytes
 from vosrepro.methods import get_method
+from vosrepro.methods.common.batchnorm import has_live_norm, synchronize
 from vosrepro.tracking.journal import Journal
 from vosrepro.training import record
 from vosrepro.training.average import WeightAverage
@@ -25,7 +26,6 @@ from vosrepro.training.devices.world import World
 from vosrepro.training.meter import LossGuard, Meter
 from vosrepro.training.optimize import Optimizer
 from vosrepro.training.state import StateFolder, check_free_space
-from vosrepro.training.sync_norm import has_live_norm, synchronize
 from vosrepro.weights.files import load_strictly, load_weights, save_weights
 
 if TYPE_CHECKING:

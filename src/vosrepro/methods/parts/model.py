@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.methods.common.batchnorm import set_norm
 from vosrepro.methods.parts.backbone import FPN, Backbone, make_backbone
 from vosrepro.methods.parts.boxes import cell_px, level_of, squares
 from vosrepro.methods.parts.combine import similarity
 from vosrepro.methods.parts.heads import MaskHead, TrackHead
-from vosrepro.methods.parts.norm import set_norm
 from vosrepro.methods.parts.regions import roi_align
 from vosrepro.methods.parts.resnet import ClassHead
 

@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vosrepro.methods.common.batchnorm import SharedBatchNorm2d
-
 Norm = Literal["frozen_bn", "batch", "group"]
 Block = Literal["bottleneck", "basic"]
 
@@ -38,7 +36,7 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
         layer = FrozenBatchNorm2d(channels)
         return layer.train(False)
     if norm == "batch":
-        return SharedBatchNorm2d(channels)
+        return nn.BatchNorm2d(channels)
     return nn.GroupNorm(math.gcd(channels, max(1, channels // _GROUP_CHANNELS)), channels)
 
 
