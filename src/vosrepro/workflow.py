@@ -12,17 +12,10 @@ from typing import Any
 
 from vosrepro.base.files import file_digest, value_digest, write_json
 from vosrepro.base.provenance import source_digest
+from vosrepro.study import paths
 from vosrepro.study.params import Study, parse, pick
-from vosrepro.study.plan import (
-    RESIZED_SIZES,
-    Entry,
-    Plan,
-    Run,
-    StageNode,
-    load_plan,
-    resized_folder,
-)
-from vosrepro.weights.released import imported_weights, released_file
+from vosrepro.study.plan import Entry, Plan, Run, StageNode, load_plan, resized_folder
+from vosrepro.weights.released import released_file
 
 
 class Jobs:
@@ -39,7 +32,7 @@ class Jobs:
         study = parse(dict(config), Study, source=named or f"the study '{config.get('study', '?')}'")
         self.plan: Plan = load_plan(study)
         self.name = study.study
-        self.file = Path("state/studies") / f"{study.study}.json"
+        self.file = paths.resolved_study(study.study)
         self._cores = cores
         self._write_resolved(study)
 
@@ -128,14 +121,14 @@ class Jobs:
     def stage_inputs(self, wildcards: Any) -> list[str]:
         """The record of the stage that this one starts from."""
         parent = self._stage(wildcards).parent
-        return [str(parent.folder / "run.json")] if parent else []
+        return [str(parent.record)] if parent else []
 
     def run_inputs(self, wildcards: Any) -> list[str]:
         """The record of a recipe's last stage, or the imported weights."""
         run = self._run(wildcards)
         if run.params.weights == "imported":
-            return [str(imported_weights(run.method, run.recipe))]
-        return [str(run.stages[-1].folder / "run.json")] if run.stages else []
+            return [str(paths.imported_weights(run.method, run.recipe))]
+        return [str(run.stages[-1].record)] if run.stages else []
 
     def released_file(self, wildcards: Any) -> list[str]:
         """The released checkpoint of an imported recipe, if it is there; the job says where it belongs."""
@@ -144,14 +137,14 @@ class Jobs:
 
     def converted_set(self, wildcards: Any) -> list[str]:
         """The prepared set that a conversion reads; raw static images are put in place by hand."""
-        return ["results/sets/ytvos.json"] if wildcards.kind == "youtube-480p" else []
+        return [str(paths.prepared_set("ytvos"))] if wildcards.kind == "youtube-480p" else []
 
     def resized(self, wildcards: Any) -> list[str]:
         """The scaled copies that a run's benchmarks need."""
         entries = self.plan.entries_of(self._run(wildcards))
         wanted = {e.benchmark: e.benchmark_params for e in entries if e.benchmark_params.fit_px}
         data = self.plan.study.data
-        return [str(resized_folder(params, data) / RESIZED_SIZES) for params in wanted.values()]
+        return [str(resized_folder(params, data) / paths.RESIZED_SIZES) for params in wanted.values()]
 
     def resized_benchmark(self, wildcards: Any) -> str:
         """The benchmark of a folder of scaled copies."""
@@ -200,7 +193,7 @@ class Jobs:
 
 def start_follower(study_file: Path) -> None:
     """Start the process that mirrors journals into MLflow while the workflow runs; never fails."""
-    log = Path("logs") / study_file.stem / "follow.log"
+    log = paths.study_log(study_file.stem, "follow")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "vosrepro.cli", "track", "--study", str(study_file)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vosrepro.study.plan import journal_path
+from vosrepro.study import paths
 from vosrepro.tracking import store as tracking
 from vosrepro.tracking.journal import Journal
 
@@ -54,7 +54,7 @@ def begin(workplace: Path) -> Callable[..., Journal]:
 
     def _begin(name: str = "s0", *, kind: str = "train", digest: str = "0" * 8, **more: Any) -> Journal:
         method, recipe, seed = PARENT.split("/")
-        journal = Journal(journal_path("mini", method, recipe, int(seed.removeprefix("seed")), name))
+        journal = Journal(paths.journal("mini", method, recipe, seed.removeprefix("seed"), name))
         more = {"params": {"optimizer": {"lr": 0.001}}, "tags": {"data_digest": "d1"}, **more}
         key = f"{PARENT}/{name}/{digest}"
         journal.start(key=key, study="mini", parent=PARENT, kind=kind, **more)

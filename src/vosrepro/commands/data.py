@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.study.params import DataParams
+from vosrepro.study.paths import data_manifest
 
 if TYPE_CHECKING:
     from vosrepro.datasets.prepare.listing import Listing
@@ -89,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     manifest = actions.add_parser("manifest", help="make or check a study's data and describe it")
     manifest.add_argument("--study", required=True, help="params/studies/<study>.yaml")
-    manifest.add_argument("--out", required=True, help="results/<study>/data.json")
+    manifest.add_argument("--out", required=True, help=str(data_manifest("<study>")))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 
+from vosrepro.study.paths import REPORTS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and where the pages go."""
     parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--out", default="reports", help="folder of the pages (default: %(default)s)")
+    parser.add_argument("--out", default=str(REPORTS), help="folder of the pages (default: %(default)s)")
     parser.add_argument(
         "--partial",
         action="store_true",

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     key = f"{run_of_study.key}/{args.variant}/{args.benchmark}"
     entry = pick(entries, key, what="entry", where=f"study '{plan.study.study}'")
     server, expected = _expected(entry.benchmark_params, plan.study.data)
-    manifest = write_zip(entry.folder / "masks", entry.submission, expected, server)
+    manifest = write_zip(entry.masks, entry.submission, expected, server)
     report = check_submission(entry.submission, expected, server)
     warnings = [str(f) for f in report.findings]
     record = {**manifest, "entry": key, "server": server, "warnings": warnings}

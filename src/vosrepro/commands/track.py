@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import logging
 
+from vosrepro.study.paths import mlflow_outcome
+
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--complete", action="store_true", help="mirror the rest and write --out")
     parser.add_argument("--parent-pid", type=int, help="with --follow: process of the workflow")
     parser.add_argument("--poll-s", type=float, default=2.0, help="(default: %(default)s)")
-    parser.add_argument("--out", help="with --complete: default results/<study>/mlflow.json")
+    parser.add_argument("--out", help=f"with --complete: default {mlflow_outcome('<study>')}")
     parser.add_argument(
         "--answer-s",
         type=float,
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         follow(study, parent_pid=args.parent_pid, poll_s=args.poll_s)
         return 0
     if args.complete:
-        out = args.out or f"results/{study}/mlflow.json"
+        out = args.out or mlflow_outcome(study)
         outcome = complete(study, out, answer_s=args.answer_s)
     else:
         outcome = mirror_once(study)

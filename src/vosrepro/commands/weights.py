@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list() -> None:
-    from vosrepro.weights.released import ReleasedFile, imported_weights, load_released
+    from vosrepro.study.paths import imported_weights
+    from vosrepro.weights.released import ReleasedFile, load_released
 
     for method, recipes in load_released().methods.items():
         for recipe, facts in recipes.items():

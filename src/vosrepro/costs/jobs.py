@@ -236,7 +236,7 @@ def frames_unknown(benchmark: str) -> str:
 def _recorded(node: StageNode) -> Rate | None:
     """What this checkout measured when it trained the stage with these parameters."""
     try:
-        record = read_json(node.folder / "run.json")
+        record = read_json(node.record)
         if record["digest"] != node.digest:
             return None
         gpus = int(record["world_size"]) if record["device"] != "cpu" else 0

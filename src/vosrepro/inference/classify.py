@@ -93,7 +93,7 @@ def classify_entry(plan: Plan, entry: Entry, *, weights: Path, device: torch.dev
         for i in todo:
             _classify_block(classifier, blocks[i], names, size, state, i, device)
     texts = [_path(state, i, "csv").read_text(encoding="utf-8") for i in range(len(blocks))]
-    predictions = entry.folder / "predictions.csv"
+    predictions = entry.predictions
     write_text(predictions, ",".join(COLUMNS) + "\n" + "".join(texts))
     notes = [read_json(_path(state, i, "json")) for i in range(len(blocks))]
     seconds = sum(note["seconds"] for note in notes)

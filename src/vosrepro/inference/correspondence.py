@@ -40,7 +40,7 @@ def write_pairs(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.
         return
     entry = entries[0]
     videos = benchmark_videos(entry.benchmark_params, plan.study.data)
-    folder = run.folder / "correspondences"
+    folder = run.correspondences
     pairs = []
     for video in videos[:: max(1, len(videos) // _PAIRS)][:_PAIRS]:
         first = min(i for i, f in enumerate(video.frames) if f.stem in set(video.starts.values()))

@@ -28,6 +28,7 @@ from vosrepro.inference.clock import FrameTime, memory, summarize
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
+from vosrepro.study import paths
 from vosrepro.study.plan import Entry, Plan, Run
 from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import inference_model
@@ -50,7 +51,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     started = time.monotonic()
     weights = run.selected_weights
     digest = file_digest(weights) if weights else None
-    data = read_json(plan.results / "data.json")
+    data = read_json(plan.data_manifest)
     # Classification first: it fails at once where a recipe has no class head.
     entries = sorted(plan.entries_of(run), key=lambda e: not e.benchmark_params.classifies)
     model = None
@@ -73,9 +74,9 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
             record = _entry_record(plan, entry, model, device, digest, data, code)
             record["data_digest"] = data.get("digest")
             record["provenance"] = provenance()
-            write_json(entry.folder / "infer.json", record)
+            write_json(entry.inference, record)
             made = {k: record[k] for k in ("masks_digest", "predictions_digest") if k in record}
-            records[entry.key] = {"infer": str(entry.folder / "infer.json"), **made}
+            records[entry.key] = {"infer": str(entry.inference), **made}
             name = f"{entry.variant}/{entry.benchmark}"
             rates = {k: v for k, v in record["timing"].items() if v is not None}
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
@@ -86,7 +87,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
 
         write_tracked_parts(plan, run, model, device=device)
     write_json(
-        run.folder / "inference.json",
+        run.inference,
         {
             "run": run.key,
             "entries": records,
@@ -129,7 +130,7 @@ def _infer_entry(
 ) -> dict[str, Any]:
     card = get_method(entry.run.method)
     videos = benchmark_videos(entry.benchmark_params, plan.study.data)
-    masks = entry.folder / "masks"
+    masks = entry.masks
     known = {video.name for video in videos}
     for stale in masks.glob("*") if masks.is_dir() else []:
         if stale.name not in known:
@@ -220,13 +221,13 @@ def _state(entry: Entry, weights: str | None, data: Mapping[str, Any], code: str
     identity = [entry.key, dict(entry.variant_params), weights, data.get("digest"), code]
     identity += [entry.benchmark_params.model_dump(mode="json"), entry.input_short_side_px]
     identity += [entry.crop_px]
-    return Path("state/infer") / value_digest(identity)
+    return paths.inference_state(value_digest(identity))
 
 
 def _weights_record(run: Run, digest: str | None) -> dict[str, Any] | None:
     if run.selected_weights is None:
         return None
-    selected = read_json(run.folder / "selected.json")
+    selected = read_json(run.selection)
     return {"path": str(run.selected_weights), "sha256": digest, "step": selected.get("step")}
 
 

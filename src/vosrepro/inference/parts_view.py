@@ -64,7 +64,7 @@ def write_tracked_parts(plan: Plan, run: Run, model: nn.Module | None, *, device
         return card.segmenter(model, **entry.variant_params)
 
     frames = part_frames(new_segmenter, video, device=device, frames=_MOST_FRAMES)
-    write_gif(frames, run.folder / "parts.gif")
+    write_gif(frames, run.parts_animation)
 
 
 def part_frames(

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vosrepro.base.errors import CheckpointError, DataError
+from vosrepro.study.paths import PERSON_DETECTOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: torchvision's maskrcnn_resnet50_fpn, trained on COCO.
-WEIGHTS = Path("weights/maskrcnn_resnet50_fpn.pth")
 _PERSON = 1  # COCO's category
 _LEAST_SCORE, _LEAST_MASK = 0.5, 0.5
 _MOST = 254
 
 
-def person_finder(weights: Path = WEIGHTS) -> Callable[[np.ndarray], np.ndarray]:
+def person_finder(weights: Path = PERSON_DETECTOR) -> Callable[[np.ndarray], np.ndarray]:
     """A function from a frame, uint8 (H, W, 3) RGB, to its persons, uint8 (H, W), best score first.
 
     Source: He et al., ICCV 2017, as torchvision's maskrcnn_resnet50_fpn.

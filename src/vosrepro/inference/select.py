@@ -17,10 +17,10 @@ from vosrepro.datasets import Video, read_annotation, training_videos
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 from vosrepro.scoring import score_arrays
+from vosrepro.study import paths
 from vosrepro.study.plan import Plan, Run
 from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import build_model, inference_model, save_weights
-from vosrepro.weights.released import imported_weights
 
 log = logging.getLogger(__name__)
 _METRICS = ("J&F-Mean", "J-Mean", "F-Mean")
@@ -103,7 +103,7 @@ def _evaluate(plan: Plan, run: Run, weights: Path, videos: list[Video], device: 
 def _source_weights(run: Run, device: torch.device) -> Path:
     """Weights that no stage made: random ones are drawn and kept, imported ones must be there."""
     if run.params.weights == "imported":
-        path = imported_weights(run.method, run.recipe)
+        path = paths.imported_weights(run.method, run.recipe)
         if not path.is_file():
             raise DataError(
                 f"{path} is missing: import the released checkpoint with "
@@ -125,12 +125,12 @@ def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights:
     for index, row in enumerate(rows):
         flags = (str(index == best).lower(), str(index == len(rows) - 1).lower())
         lines.append(",".join([*(str(row.get(c, "")) for c in columns), *flags]))
-    write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
-    with atomic(run.folder / "selected.safetensors") as temporary:
+    write_text(run.candidates, "\n".join(lines) + "\n")
+    with atomic(run.folder / paths.SELECTED_WEIGHTS) as temporary:
         shutil.copyfile(weights, temporary)
     rule = f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
     write_json(
-        run.folder / "selected.json",
+        run.selection,
         {
             "step": rows[best]["step"],
             "metric": selection.metric,
@@ -138,12 +138,10 @@ def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights:
             "last_step": rows[-1]["step"],
             "last_value": rows[-1].get(selection.metric),
             "weights": str(weights),
-            "weights_sha256": file_digest(run.folder / "selected.safetensors"),
+            "weights_sha256": file_digest(run.folder / paths.SELECTED_WEIGHTS),
             "rule": rule if len(rows) > 1 else f"only one candidate ({run.params.weights} weights)",
             "sequences": list(selection.sequences),
-            "training_digest": read_json(run.stages[-1].folder / "run.json").get("state_digest")
-            if run.stages
-            else None,
+            "training_digest": read_json(run.stages[-1].record).get("state_digest") if run.stages else None,
             "wall_seconds": round(seconds, 3),
             "provenance": provenance(),
         },

@@ -31,7 +31,7 @@ def load_pairs(row: Row | None) -> dict[str, Any] | None:
     """
     if row is None or not row.entries:
         return None
-    folder = row.entries[0].entry.run.folder / "correspondences"
+    folder = row.entries[0].entry.run.correspondences
     try:
         record = read_json(folder / "correspondences.json")
         pairs = [_shown(pair, folder) for pair in record["pairs"]]
@@ -44,7 +44,7 @@ def load_parts(row: Row | None) -> str | None:
     """The animation of a row's run as a data URL; None if it has none."""
     if row is None or not row.entries:
         return None
-    path = row.entries[0].entry.run.folder / "parts.gif"
+    path = row.entries[0].entry.run.parts_animation
     return _url("image/gif", path.read_bytes()) if path.is_file() else None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from vosrepro.base.errors import DataError, ProtocolError
 from vosrepro.scoring.statistics import Interval
+from vosrepro.study.paths import ENTRY_SCORE, ENTRY_TABLE
 
 if TYPE_CHECKING:
     from vosrepro.datasets.sets.imagenet import LabeledImage
@@ -131,8 +132,8 @@ class Accuracy:
 
         folder = Path(folder)
         lines = ["class,images,Top1,Top5", *(",".join(map(str, row)) for row in self.by_class())]
-        write_text(folder / "scores.csv", "\n".join(lines) + "\n")
-        write_json(folder / "score.json", self.summary() | dict(extra or {}))
+        write_text(folder / ENTRY_TABLE, "\n".join(lines) + "\n")
+        write_json(folder / ENTRY_SCORE, self.summary() | dict(extra or {}))
 
 
 def score_predictions(path: Path, images: Sequence[LabeledImage], classes: Sequence[str]) -> Accuracy:

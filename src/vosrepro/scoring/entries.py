@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import DataError
@@ -13,6 +12,7 @@ from vosrepro.datasets import benchmark_images, benchmark_truth
 from vosrepro.datasets.sets.davis import truth as davis_truth
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
+from vosrepro.study.paths import TRUTH_CACHE
 from vosrepro.study.plan import Entry, Plan, Run
 from vosrepro.tracking.journal import Journal
 
@@ -27,10 +27,10 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
             not name each image once.
     """
     started = time.monotonic()
-    inference = read_json(run.folder / "inference.json")
+    inference = read_json(run.inference)
     journal = Journal(run.journal("score"))
     journal.start(
-        key=f"{run.key}/score/{file_digest(run.folder / 'inference.json')[:8]}",
+        key=f"{run.key}/score/{file_digest(run.inference)[:8]}",
         study=run.study,
         parent=run.key,
         kind="score",
@@ -46,7 +46,7 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
             journal.metrics({f"{name}/{k}": v for k, v in (values or {}).items()}, step=number)
         journal.end()
     write_json(
-        run.folder / "scores.json",
+        run.scores,
         {
             "run": run.key,
             "entries": summary,
@@ -60,8 +60,7 @@ def _inferred(inference: dict[str, Any], entry: Entry) -> dict[str, Any]:
     record = inference.get("entries", {}).get(entry.key)
     if record is None:
         raise DataError(
-            f"{entry.run.folder / 'inference.json'} does not list {entry.key}: "
-            "delete that file and run again; finished videos are kept"
+            f"{entry.run.inference} does not list {entry.key}: delete that file and run again; finished videos are kept"
         )
     return record
 
@@ -77,22 +76,22 @@ def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes:
     }
     if benchmark.classifies:
         images, classes = benchmark_images(benchmark, plan.study.data)
-        found = score_predictions(entry.folder / "predictions.csv", images, classes)
+        found = score_predictions(entry.predictions, images, classes)
         found.write(entry.folder, extra=extra)
         return found.global_
     if benchmark.scoring is None:
         note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
-        write_json(entry.folder / "score.json", {"protocol": None, "global": None, "note": note, **extra})
+        write_json(entry.score, {"protocol": None, "global": None, "note": note, **extra})
         return None
     truth = benchmark_truth(benchmark, plan.study.data)
     score = score_folder(
-        entry.folder / "masks",
+        entry.masks,
         truth.folder,
         benchmark.scoring,
         sequences=truth.sequences,
         meta=truth.meta,
         processes=processes,
-        cache=Path("state/truth"),
+        cache=TRUTH_CACHE,
     )
     beside = _beside(plan, entry)
     score.write(entry.folder, extra={**extra, "beside": beside} if beside else extra)
@@ -109,7 +108,5 @@ def _beside(plan: Plan, entry: Entry) -> dict[str, Any] | None:
         truth = davis_truth(other.dataset, other.split, plan.study.data)
     except DataError as error:
         return {**named, "global": None, "note": str(error)}
-    score = score_folder(
-        entry.folder / "masks", truth.folder, other.scoring, sequences=truth.sequences, cache=Path("state/truth")
-    )
+    score = score_folder(entry.masks, truth.folder, other.scoring, sequences=truth.sequences, cache=TRUTH_CACHE)
     return {**named, "global": dict(score.global_)}

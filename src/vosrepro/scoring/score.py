@@ -12,6 +12,7 @@ import numpy as np
 from vosrepro.scoring.counting.counting import COUNTS
 from vosrepro.scoring.counting.selection import ObjectCounts
 from vosrepro.scoring.measures import contour_accuracy, region_similarity, statistics
+from vosrepro.study.paths import ENTRY_SCORE, ENTRY_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,10 +140,10 @@ class Score:
 
         folder = Path(folder)
         self._write_counts(folder)
-        write_text(folder / "scores.csv", _csv(self.header(), self.table()))
+        write_text(folder / ENTRY_TABLE, _csv(self.header(), self.table()))
         write_text(folder / f"global_results-{split}.csv", self.official_global())
         write_text(folder / f"per-sequence_results-{split}.csv", self.official_objects())
-        write_json(folder / "score.json", self.summary() | dict(extra or {}))
+        write_json(folder / ENTRY_SCORE, self.summary() | dict(extra or {}))
 
     def summary(self) -> dict[str, Any]:
         """What score.json holds."""

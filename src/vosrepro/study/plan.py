@@ -1,8 +1,8 @@
-"""From a study to its jobs: runs, stages, entries, their parameters, digests and paths.
+"""From a study to its jobs: runs, stages, entries, their parameters, digests and files.
 
-The Snakefile, the command line and the report all ask this module, so a path or a digest is spelled in
-one place. A stage that two recipes begin with (same parameters all the way up) is trained once: it
-belongs to the first recipe that names it.
+The Snakefile, the command line and the report all ask this module, so a digest is spelled in one place, as
+paths are in `vosrepro.study.paths`. A stage that two recipes begin with (same parameters all the way up) is
+trained once: it belongs to the first recipe that names it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import value_digest
+from vosrepro.study import paths
 from vosrepro.study.params import (
     BenchmarkParams,
     DataParams,
@@ -29,9 +30,6 @@ from vosrepro.study.params import (
     load_study,
     pick,
 )
-
-#: In a folder of scaled copies, the original sizes of its videos; written last.
-RESIZED_SIZES = "sizes.json"
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,17 @@ class StageNode:
     @property
     def folder(self) -> Path:
         """Where declared outputs lie."""
-        run = _run_folder(self.study, self.method, self.recipe, self.seed)
-        return run / self.stage
+        return paths.run_folder(self.study, self.method, self.recipe, self.seed) / self.stage
+
+    @property
+    def record(self) -> Path:
+        """What the finished job says of itself; written last."""
+        return self.folder / paths.STAGE_RECORD
+
+    @property
+    def metrics(self) -> Path:
+        """The finished journal."""
+        return self.folder / paths.STAGE_METRICS
 
     @property
     def last_weights(self) -> Path:
@@ -68,12 +75,12 @@ class StageNode:
 
     def weights(self, step: int) -> Path:
         """Weights after a step."""
-        return self.folder / "weights" / f"step-{step}.safetensors"
+        return paths.checkpoint(self.folder, step)
 
     @property
     def journal(self) -> Path:
         """The live journal (outside declared outputs, so that it survives a failed job)."""
-        return journal_path(self.study, self.method, self.recipe, self.seed, self.stage)
+        return paths.journal(self.study, self.method, self.recipe, self.seed, self.stage)
 
 
 @dataclass(frozen=True)
@@ -97,12 +104,42 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where selection, masks and scores lie."""
-        return _run_folder(self.study, self.method, self.recipe, self.seed)
+        return paths.run_folder(self.study, self.method, self.recipe, self.seed)
 
     @property
     def selected_weights(self) -> Path | None:
         """What inference loads; None for a method without weights."""
-        return None if self.params.weights == "none" else self.folder / "selected.safetensors"
+        return None if self.params.weights == "none" else self.folder / paths.SELECTED_WEIGHTS
+
+    @property
+    def selection(self) -> Path:
+        """Which checkpoint was selected, and why."""
+        return self.folder / paths.SELECTION_RECORD
+
+    @property
+    def candidates(self) -> Path:
+        """The scores of every checkpoint on the selection split."""
+        return self.folder / paths.SELECTION_TABLE
+
+    @property
+    def inference(self) -> Path:
+        """What inference made of every entry; written last."""
+        return self.folder / paths.RUN_INFERENCE
+
+    @property
+    def scores(self) -> Path:
+        """The scores of every entry; written last."""
+        return self.folder / paths.RUN_SCORES
+
+    @property
+    def correspondences(self) -> Path:
+        """Folder of the pairs of frames that the page of correspondences shows."""
+        return self.folder / "correspondences"
+
+    @property
+    def parts_animation(self) -> Path:
+        """Tracked parts of one video."""
+        return self.folder / "parts.gif"
 
     @property
     def default_variant_params(self) -> Mapping[str, Any]:
@@ -116,7 +153,7 @@ class Run:
 
     def journal(self, kind: str) -> Path:
         """Journal of a job of this run: "select", "infer" or "score"."""
-        return journal_path(self.study, self.method, self.recipe, self.seed, kind)
+        return paths.journal(self.study, self.method, self.recipe, self.seed, kind)
 
 
 @dataclass(frozen=True)
@@ -144,8 +181,7 @@ class Entry:
     def submission(self) -> Path:
         """The zip for the challenge server, for benchmarks that only a server scores."""
         run = self.run
-        name = "_".join((run.method, run.recipe, f"seed{run.seed}", self.variant, self.benchmark))
-        return Path("submissions") / run.study / f"{name}.zip"
+        return paths.submission(run.study, run.method, run.recipe, run.seed, self.variant, self.benchmark)
 
     @property
     def input_short_side_px(self) -> int | None:
@@ -164,6 +200,31 @@ class Entry:
         """Where masks, timing, counts and scores lie."""
         return self.run.folder / self.variant / self.benchmark
 
+    @property
+    def masks(self) -> Path:
+        """A folder for each video."""
+        return self.folder / "masks"
+
+    @property
+    def predictions(self) -> Path:
+        """The classes of single images."""
+        return self.folder / "predictions.csv"
+
+    @property
+    def inference(self) -> Path:
+        """How the entry was inferred; written after masks or predictions."""
+        return self.folder / paths.ENTRY_INFERENCE
+
+    @property
+    def score(self) -> Path:
+        """What the entry scored; written after its tables."""
+        return self.folder / paths.ENTRY_SCORE
+
+    @property
+    def score_table(self) -> Path:
+        """The scores of each object, or of each class of single images."""
+        return self.folder / paths.ENTRY_TABLE
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -178,7 +239,12 @@ class Plan:
     @property
     def results(self) -> Path:
         """results/<study>."""
-        return Path("results") / self.study.study
+        return paths.study_folder(self.study.study)
+
+    @property
+    def data_manifest(self) -> Path:
+        """What the study's data consists of."""
+        return paths.data_manifest(self.study.study)
 
     @cached_property
     def stages(self) -> tuple[StageNode, ...]:
@@ -266,12 +332,7 @@ def _wanted(entry: Entry, only: Only) -> bool:
 def resized_folder(benchmark: BenchmarkParams, data: DataParams) -> Path:
     """Where the scaled copies of a benchmark's videos lie."""
     identity = [data.model_dump(mode="json"), benchmark.dataset, benchmark.split, benchmark.fit_px]
-    return Path("state/resized") / f"{benchmark.benchmark}-{value_digest(identity)}"
-
-
-def journal_path(study: str, method: str, recipe: str, seed: int, kind: str) -> Path:
-    """Where a job keeps its journal."""
-    return Path("state/journals") / study / method / recipe / f"seed{seed}" / f"{kind}.jsonl"
+    return paths.resized_folder(f"{benchmark.benchmark}-{value_digest(identity)}")
 
 
 def _run(
@@ -314,7 +375,3 @@ def variant_settings(method: MethodParams, size: MethodSize, name: str) -> dict[
     """
     base = pick(method.variants, name, what="variant", where=f"method '{method.method}'")
     return {**base, **size.variants.get(name, {})}
-
-
-def _run_folder(study: str, method: str, recipe: str, seed: int) -> Path:
-    return Path("results") / study / method / recipe / f"seed{seed}"

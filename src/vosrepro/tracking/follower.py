@@ -27,9 +27,10 @@ from typing import Any
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import read_json, write_json
+from vosrepro.study.paths import TRACKING
 from vosrepro.tracking.mirror import Mirror, journals
 from vosrepro.tracking.processes import Lock, Process
-from vosrepro.tracking.store import LOCKS, Store, enabled, tracking_uri, without_password
+from vosrepro.tracking.store import Store, enabled, tracking_uri, without_password
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def follow(study: str, *, parent_pid: int, poll_s: float = 2.0) -> None:
     if not enabled():
         return
     parent = Process(parent_pid)
-    lock = Lock(LOCKS / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock")
     while not lock.acquire():
         if not parent.alive():
             return
@@ -103,7 +104,7 @@ def complete(study: str, out: Path | str, *, answer_s: float = 60.0) -> Outcome:
         outcome = _off()
         outcome.write(out)
         return outcome
-    lock = Lock(LOCKS / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock")
     request = {"id": uuid.uuid4().hex, "out": str(out)}
     deadline = time.monotonic() + answer_s
     try:
@@ -127,7 +128,7 @@ def mirror_once(study: str) -> Outcome:
     """Mirror what there is now, unless a follower does so anyway."""
     if not enabled():
         return _off()
-    lock = Lock(LOCKS / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock")
     if not lock.acquire():
         return Outcome("followed", _public_uri(), note=f"process {lock.holder().get('pid')} mirrors")
     try:
@@ -234,11 +235,11 @@ def _public_uri() -> str:
 
 
 def _request(study: str) -> Path:
-    return LOCKS / f"{study}.request.json"
+    return TRACKING / f"{study}.request.json"
 
 
 def _reply(study: str) -> Path:
-    return LOCKS / f"{study}.reply.json"
+    return TRACKING / f"{study}.reply.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,14 +18,15 @@ from pathlib import Path
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json, value_digest
+from vosrepro.study import paths
 from vosrepro.tracking.processes import lived_at
 from vosrepro.tracking.store import Store, StoredRun, metric_name
 from vosrepro.tracking.tail import JournalState, JournalTail, MetricRow
 
 _ARTIFACTS = {
-    "select": ("selected.json", "selection.csv"),
-    "infer": ("*/*/infer.json",),
-    "score": ("*/*/score.json", "*/*/scores.csv"),
+    "select": (paths.SELECTION_RECORD, paths.SELECTION_TABLE),
+    "infer": (f"*/*/{paths.ENTRY_INFERENCE}",),
+    "score": (f"*/*/{paths.ENTRY_SCORE}", f"*/*/{paths.ENTRY_TABLE}"),
 }
 _LARGEST_ARTIFACT_BYTES = 1 << 20
 _WORST_FIRST = ("RUNNING", "FAILED", "KILLED", "FINISHED")
@@ -205,7 +206,7 @@ class Mirror:
 
 def journals(study: str) -> list[Path]:
     """All journals of a study."""
-    return sorted((Path("state/journals") / study).rglob("*.jsonl"))
+    return sorted(paths.journals_folder(study).rglob("*.jsonl"))
 
 
 def _status(state: JournalState, *, final: bool) -> str:
@@ -224,10 +225,10 @@ def _is_mirrored(run: StoredRun, tail: JournalTail) -> bool:
 
 def _artifacts(study: str, journal: Path, state: JournalState) -> Iterator[tuple[Path, str]]:
     """Small result files of a job, each with its folder among the run's artifacts."""
-    root = Path("results") / study / state.parent
+    root = paths.study_folder(study) / state.parent
     patterns = _ARTIFACTS.get(state.kind, ())
     if state.kind == "train":
-        root, patterns = root / journal.stem, ("run.json",)
+        root, patterns = root / journal.stem, (paths.STAGE_RECORD,)
     for pattern in patterns:
         for path in sorted(root.glob(pattern)):
             if path.stat().st_size <= _LARGEST_ARTIFACT_BYTES:
@@ -237,7 +238,7 @@ def _artifacts(study: str, journal: Path, state: JournalState) -> Iterator[tuple
 
 def _data_tag(study: str, state: JournalState) -> dict[str, str]:
     """The digest of the data manifest, if the manifest is older than the job."""
-    path = Path("results") / study / "data.json"
+    path = paths.data_manifest(study)
     try:
         if path.stat().st_mtime > state.started:
             return {}

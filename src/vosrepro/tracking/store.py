@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import BusyError
+from vosrepro.study.paths import TRACKING
 from vosrepro.tracking.processes import Lock
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
-LOCKS = Path("state/tracking")
 
 # With this location `mlflow ui` reads artifacts from its own working directory, wherever the checkout
 # lies; a relative folder would be stored as the absolute path of this checkout.
@@ -198,7 +198,7 @@ def _open() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    lock = Lock(LOCKS / "store.lock")
+    lock = Lock(TRACKING / "store.lock")
     deadline = time.monotonic() + _OPENING_S
     while not lock.acquire():
         if time.monotonic() > deadline:

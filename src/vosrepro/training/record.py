@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json
 from vosrepro.base.provenance import provenance, source_digest
+from vosrepro.study import paths
 from vosrepro.tracking.journal import Journal, read_events
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def identify(node: StageNode) -> Identity:
         DataError: if the data manifest is missing.
         CheckpointError: if the previous stage has not been trained.
     """
-    manifest = Path("results") / node.study / "data.json"
+    manifest = paths.data_manifest(node.study)
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
     data = _manifest_digest(manifest)
@@ -112,11 +113,11 @@ def publish(node: StageNode, identity: Identity, folder: StateFolder, facts: dic
         target = node.weights(step)
         folder.publish(step, target)
         checkpoints.append({"step": step, "path": str(target), "sha256": file_digest(target)})
-    for target in (node.folder / "metrics.jsonl", node.journal):
+    for target in (node.metrics, node.journal):
         with atomic(target) as temporary:
             shutil.copyfile(folder.journal, temporary)
     write_json(
-        node.folder / "run.json",
+        node.record,
         {
             "stage": node.stage,
             "digest": node.digest,
@@ -135,8 +136,8 @@ def publish(node: StageNode, identity: Identity, folder: StateFolder, facts: dic
 
 def clear_stale(node: StageNode) -> None:
     """Remove what an earlier run with other parameters left among the outputs."""
-    for name in ("run.json", "metrics.jsonl"):
-        (node.folder / name).unlink(missing_ok=True)
+    for path in (node.record, node.metrics):
+        path.unlink(missing_ok=True)
     for path in node.last_weights.parent.glob("step-*.safetensors"):
         path.unlink()
 

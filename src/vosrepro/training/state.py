@@ -20,6 +20,7 @@ import torch
 
 from vosrepro.base.errors import BusyError, CheckpointError, DataError
 from vosrepro.base.files import atomic, file_digest
+from vosrepro.study.paths import STAGE_METRICS, STATE, checkpoint
 from vosrepro.tracking.processes import Lock, Process
 
 _FULL_BYTES = 1 << 20  # less than this is no room for a state
@@ -34,18 +35,18 @@ class StateFolder:
         root: the folder of all states.
     """
 
-    def __init__(self, digest: str, *, root: Path | str = "state") -> None:
+    def __init__(self, digest: str, *, root: Path | str = STATE) -> None:
         self.path = Path(root) / digest
         self._state = self.path / "state.pt"
 
     def weights(self, step: int) -> Path:
         """The private copy of a checkpoint; outputs are hard links to it."""
-        return self.path / "weights" / f"step-{step}.safetensors"
+        return checkpoint(self.path, step)
 
     @property
     def journal(self) -> Path:
         """Copy of the finished journal."""
-        return self.path / "metrics.jsonl"
+        return self.path / STAGE_METRICS
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

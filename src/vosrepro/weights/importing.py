@@ -15,8 +15,9 @@ from vosrepro.base.provenance import provenance
 from vosrepro.methods import get_method
 from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.study.params import RecipeParams, load_method, pick
+from vosrepro.study.paths import imported_weights
 from vosrepro.weights.files import build_model, load_strictly, save_weights
-from vosrepro.weights.released import how_to_get, imported_weights, load_released, released_file
+from vosrepro.weights.released import how_to_get, load_released, released_file
 
 log = logging.getLogger(__name__)
 _SHOWN = 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vosrepro.study.params import Name, Strict, parse, read_yaml
+from vosrepro.study.paths import released_weights
 
 #: Endings under which a released file may lie at weights/<method>/<recipe>.
 ENDINGS = (".pth", ".pt", ".pth.tar", ".bin")
@@ -58,21 +59,15 @@ def load_released(path: Path | str = "params/released.yaml") -> Released:
     return parse({"methods": read_yaml(path)}, Released, source=str(path))
 
 
-def imported_weights(method: str, recipe: str) -> Path:
-    """Where the weights of an imported recipe lie."""
-    return Path("weights") / method / f"{recipe}.safetensors"
-
-
 def released_file(method: str, recipe: str) -> Path | None:
     """The released checkpoint that a person put beside it, or None."""
-    place = Path("weights") / method
-    found = (place / f"{recipe}{ending}" for ending in ENDINGS)
+    found = (released_weights(method, recipe, ending) for ending in ENDINGS)
     return next((path for path in found if path.is_file()), None)
 
 
 def how_to_get(method: str, recipe: str, released: Released) -> str:
     """A sentence on where to download a checkpoint and where to put it."""
-    place = Path("weights") / method / f"{recipe}.pth"
+    place = released_weights(method, recipe)
     file = released.file(method, recipe)
     if file is None:
         return f"put the released file at {place}"

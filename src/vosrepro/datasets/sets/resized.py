@@ -20,7 +20,7 @@ from vosrepro.base.errors import DataError
 from vosrepro.base.files import atomic, read_json, write_json
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets.sets.video import Video, open_video, read_frame
-from vosrepro.study.plan import RESIZED_SIZES
+from vosrepro.study.paths import RESIZED_SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.study import paths
 from vosrepro.study.params import MethodSize, load_method, pick
 from vosrepro.study.plan import Run, load_plan, variant_settings
 from vosrepro.weights.files import read_facts
@@ -78,9 +79,10 @@ def _without_weights(method: str, size: str, recipe: str | None) -> tuple[Mappin
     from vosrepro.methods import get_method
 
     if get_method(method).build is not None:
+        trained = paths.run_folder("mini", method, "RECIPE", 0)
         raise ConfigError(
             f"method '{method}' needs weights: give --weights, for instance "
-            f"results/mini/{method}/RECIPE/seed0/selected.safetensors or weights/{method}/RECIPE.safetensors"
+            f"{trained / paths.SELECTED_WEIGHTS} or {paths.imported_weights(method, 'RECIPE')}"
         )
     return {}, f"{size}/{recipe or 'none'}"
 
@@ -114,17 +116,12 @@ def _described(method: str, weights: Path, size: str | None) -> tuple[Mapping[st
 
 def _run_of(weights: Path) -> tuple[Run, str] | None:
     """The run of a study whose folder the file lies in, and the study's size."""
-    parts = weights.resolve().parts
-    for start in (i for i, part in enumerate(parts) if part == "results"):
-        root, names = Path(*parts[:start]), parts[start + 1 : start + 5]
-        if len(names) < 4 or not names[3].removeprefix("seed").isdecimal():
-            continue
-        study, method, recipe, seed = names
-        resolved = root / "state/studies" / f"{study}.json"
+    for root, study, method, recipe, seed in paths.runs_that_hold(weights):
+        resolved = root / paths.resolved_study(study)
         path = resolved if resolved.is_file() else root / "params/studies" / f"{study}.yaml"
         if path.is_file():
             plan = load_plan(path, root=root / "params")
-            return plan.run(method, recipe, seed.removeprefix("seed")), plan.study.size
+            return plan.run(method, recipe, seed), plan.study.size
     return None
 
 

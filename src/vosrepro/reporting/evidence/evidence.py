@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import read_json, value_digest
+from vosrepro.study.paths import mlflow_outcome
 from vosrepro.study.plan import Entry, Plan, Run, StageNode
 from vosrepro.tracking.journal import read_events
 
@@ -169,8 +170,8 @@ class _Reader:
 def collect(plan: Plan) -> Evidence:
     """Read every artifact of a study that exists; paths are relative to the working directory."""
     reader = _Reader()
-    data = reader.json(plan.results / "data.json")
-    mlflow = reader.json(plan.results / "mlflow.json")
+    data = reader.json(plan.data_manifest)
+    mlflow = reader.json(mlflow_outcome(plan.study.study))
     return Evidence(
         plan=plan,
         entries={entry.key: read_entry(entry) for entry in plan.entries},
@@ -186,40 +187,37 @@ def collect(plan: Plan) -> Evidence:
 def read_entry(entry: Entry) -> EntryEvidence:
     """Read score.json, scores.csv and infer.json of one entry."""
     reader = _Reader()
-    score = reader.json(entry.folder / "score.json")
+    score = reader.json(entry.score)
     objects: list[ObjectScore] = []
     videos = not entry.benchmark_params.classifies
-    for row in reader.rows(entry.folder / "scores.csv") if videos else ():
+    for row in reader.rows(entry.score_table) if videos else ():
         try:
             objects.append(_object_score(row))
         except (KeyError, ValueError) as error:
-            reader.problems.append(
-                f"{entry.folder / 'scores.csv'} has a malformed row ({error}): score this entry again"
-            )
+            reader.problems.append(f"{entry.score_table} has a malformed row ({error}): score this entry again")
             objects = []
             break
-    infer = reader.json(entry.folder / "infer.json")
+    infer = reader.json(entry.inference)
     return EntryEvidence(entry, score, tuple(objects), infer, tuple(reader.problems))
 
 
 def read_stage(node: StageNode) -> StageEvidence:
     """Read run.json and metrics.jsonl of one training job."""
     reader = _Reader()
-    run = reader.json(node.folder / "run.json")
-    path = node.folder / "metrics.jsonl"
-    curves = _curves(path if path.exists() else node.journal)
+    run = reader.json(node.record)
+    curves = _curves(node.metrics if node.metrics.exists() else node.journal)
     return StageEvidence(node, run, curves, tuple(reader.problems))
 
 
 def _read_run(run: Run) -> RunEvidence:
     reader = _Reader()
-    selected = reader.json(run.folder / "selected.json")
+    selected = reader.json(run.selection)
     candidates: list[Candidate] = []
-    for row in reader.rows(run.folder / "selection.csv"):
+    for row in reader.rows(run.candidates):
         try:
             candidates.append(_candidate(row))
         except (KeyError, ValueError) as error:
-            reader.problems.append(f"{run.folder / 'selection.csv'} has a malformed row ({error}): select again")
+            reader.problems.append(f"{run.candidates} has a malformed row ({error}): select again")
     candidates.sort(key=lambda c: c.step)
     return RunEvidence(run, selected, tuple(candidates), tuple(reader.problems))
 

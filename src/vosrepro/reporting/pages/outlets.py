@@ -10,6 +10,7 @@ from typing import Any
 
 from vosrepro.base.files import write_json, write_text
 from vosrepro.reporting.evidence.table import Table
+from vosrepro.study.paths import study_metrics, study_plot
 
 _TRAINING_POINTS = 200
 
@@ -30,16 +31,16 @@ def metrics_tree(table: Table) -> dict[str, Any]:
 
 def write_outlets(table: Table) -> list[Path]:
     """Write metrics.json and plots/{training,selection,scores}.csv of a study."""
-    folder = table.plan.results
-    write_json(folder / "metrics.json", metrics_tree(table))
+    study = table.plan.study.study
+    write_json(study_metrics(study), metrics_tree(table))
     plots = {
         "training": training_rows(table),
         "selection": selection_rows(table),
         "scores": score_rows(table),
     }
     for name, rows in plots.items():
-        write_text(folder / "plots" / f"{name}.csv", csv_text(rows))
-    return [folder / "metrics.json", *(folder / "plots" / f"{name}.csv" for name in plots)]
+        write_text(study_plot(study, name), csv_text(rows))
+    return [study_metrics(study), *(study_plot(study, name) for name in plots)]
 
 
 def training_rows(table: Table) -> list[list[Any]]:

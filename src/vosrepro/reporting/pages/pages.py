@@ -22,6 +22,7 @@ from vosrepro.reporting.pages.outlets import metrics_tree, write_outlets
 from vosrepro.reporting.pages.per_sequence import beside_published, single_changes
 from vosrepro.reporting.pages.provenance import trails
 from vosrepro.reporting.pages.viewer import Viewer, ViewerMaker
+from vosrepro.study.paths import REPORTS, study_metrics
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import load_published, load_published_masks
 
@@ -32,7 +33,7 @@ _PUBLISHED_MASKS = Path("params/published_sequences.csv")
 
 def render(
     plan: Plan,
-    out: Path | str = Path("reports"),
+    out: Path | str = REPORTS,
     *,
     partial: bool = False,
     outlets: bool = True,
@@ -79,7 +80,7 @@ def render(
 def metrics(plan: Plan) -> dict[str, Any]:
     """{method: {recipe: {variant: {benchmark: {metric: value}}}}}, also written to metrics.json."""
     tree = metrics_tree(load_table(plan))
-    write_json(plan.results / "metrics.json", tree)
+    write_json(study_metrics(plan.study.study), tree)
     return tree
 
 

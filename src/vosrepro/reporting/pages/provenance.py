@@ -10,6 +10,7 @@ from typing import Any
 
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.reporting.evidence.table import Row
+from vosrepro.study.paths import run_log
 from vosrepro.study.plan import Entry, Run
 
 
@@ -97,7 +98,7 @@ def _inference(evidence: Evidence, entry: Entry, infer: Mapping[str, Any] | None
         ("predictions digest", str(infer.get("predictions_digest") or "")),
         *_common(infer),
         *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
-        ("file", str(entry.folder / "infer.json")),
+        ("file", str(entry.inference)),
     ]
     return Step("infer", _clean(facts), _json(infer.get("params") or dict(entry.variant_params)))
 
@@ -117,7 +118,7 @@ def _scoring(evidence: Evidence, entry: Entry, score: Mapping[str, Any] | None) 
         ("warnings", "; ".join(str(w) for w in score.get("warnings") or ())),
         *_common(score),
         *_log(run.study, run.method, run.recipe, run.seed, "score", run.journal("score")),
-        ("file", str(entry.folder / "score.json")),
+        ("file", str(entry.score)),
     ]
     return Step("score", _clean(facts))
 
@@ -156,9 +157,8 @@ def _common(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _log(study: str, method: str, recipe: str, seed: int, kind: str, journal: Path) -> list[tuple[str, str]]:
-    folder = Path("logs") / study / method / recipe / f"seed{seed}"
-    names = [f"{kind}.log", f"{kind.removeprefix('train-')}.log"]
-    log = next((folder / name for name in names if (folder / name).is_file()), None)
+    logs = (run_log(study, method, recipe, seed, name) for name in (kind, kind.removeprefix("train-")))
+    log = next((path for path in logs if path.is_file()), None)
     return [("log", str(log) if log else ""), ("journal", str(journal))]
 
 

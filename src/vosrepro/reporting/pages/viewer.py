@@ -173,7 +173,7 @@ def _shown(row: Row) -> EntryEvidence:
 
 
 def _folder(row: Row) -> Path:
-    return _shown(row).entry.folder / "masks"
+    return _shown(row).entry.masks
 
 
 def _existing(folder: Path, names: Sequence[str]) -> list[Path | None]:
