@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.files import file_digest, value_digest, write_json
+from vosrepro.base.machine import usable_cores
 from vosrepro.base.provenance import source_digest
 from vosrepro.study import paths
 from vosrepro.study.params import Study, parse, pick
@@ -208,13 +209,6 @@ def start_follower(study_file: Path) -> None:
             )
     except OSError as error:
         print(f"the MLflow follower did not start ({error}); the study goes on", file=sys.stderr)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def parse_json(path: Path) -> Any:

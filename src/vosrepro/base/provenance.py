@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import platform
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from vosrepro.base.machine import hardware
 
 _PACKAGE = Path(__file__).parents[1]
 _LIBRARIES = (
@@ -57,22 +58,6 @@ def library_versions() -> dict[str, str | None]:
     return found
 
 
-@cache
-def hardware() -> dict[str, Any]:
-    """Processor, usable cores and, when torch is already loaded, the accelerator's name."""
-    facts: dict[str, Any] = {
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "machine": platform.machine(),
-        "gpu": None,
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name(0)
-        facts["gpu_count"] = torch.cuda.device_count()
-    return facts
-
-
 def source_digest(*parts: str) -> str:
     """16 hexadecimal digits of what the code *does*: comments, layout and docstrings do not count.
 
@@ -105,13 +90,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vosrepro.base.files import atomic
+    from vosrepro.base.machine import pick_device
     from vosrepro.datasets import read_frame
     from vosrepro.inference.runner import upload
     from vosrepro.methods import get_method
-    from vosrepro.weights.files import open_model, pick_device
+    from vosrepro.weights.files import open_model
 
     if args.out.suffix not in (".png", ".npy"):
         raise ConfigError(f"--out {args.out} must end with .png or .npy")

@@ -36,8 +36,8 @@ def select(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace):
     import torch
 
+    from vosrepro.base.machine import pick_device
     from vosrepro.study.plan import load_plan
-    from vosrepro.weights.files import pick_device
 
     if args.threads:
         torch.set_num_threads(args.threads)

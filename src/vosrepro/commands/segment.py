@@ -113,10 +113,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace) -> Any:
+    from vosrepro.base.machine import pick_device
     from vosrepro.inference.own.own_clip import OwnClip, assign_masks, open_images
     from vosrepro.inference.own.segment import Job
     from vosrepro.inference.own.setup import find_setup
-    from vosrepro.weights.files import pick_device
 
     setup = find_setup(
         args.method,

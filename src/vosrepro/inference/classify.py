@@ -17,8 +17,9 @@ import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest, read_json, write_json, write_text
+from vosrepro.base.machine import peak_memory
 from vosrepro.datasets import benchmark_images
-from vosrepro.inference.clock import FrameClock, memory
+from vosrepro.inference.clock import FrameClock
 from vosrepro.inference.images import BATCH, best_classes, central_crops
 from vosrepro.methods import get_method
 from vosrepro.scoring.classification import BACKGROUND, COLUMNS, PLACES
@@ -107,7 +108,7 @@ def classify_entry(plan: Plan, entry: Entry, *, weights: Path, device: torch.dev
             "seconds": seconds,
         },
         "undecodable": [name for note in notes for name in note["undecodable"]],
-        "memory": memory(device),
+        "memory": peak_memory(device),
         "device": str(device),
         "precision": "fp32",
         "tf32": bool(device.type == "cuda" and torch.backends.cudnn.allow_tf32),

@@ -9,7 +9,6 @@ Source: the uniform protocol that params/README.md describes; published figures 
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,19 +97,6 @@ def summarize(times: Sequence[FrameTime]) -> dict[str, float | int | None]:
         "frames": len(times),
         "sequences": len(by_sequence),
     }
-
-
-def memory(device: torch.device) -> dict[str, float | None]:
-    """Peak memory of this process so far, in MB (10^6 bytes)."""
-    facts: dict[str, float | None] = {
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
-        "peak_gpu_allocated_mb": None,
-        "peak_gpu_reserved_mb": None,
-    }
-    if device.type == "cuda":
-        facts["peak_gpu_allocated_mb"] = torch.cuda.max_memory_allocated(device) / 1e6
-        facts["peak_gpu_reserved_mb"] = torch.cuda.max_memory_reserved(device) / 1e6
-    return facts
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -20,11 +20,12 @@ import torch
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json, write_text
 from vosrepro.base.labels import write_labels
+from vosrepro.base.machine import peak_memory
 from vosrepro.base.provenance import provenance, source_digest
 from vosrepro.datasets import Video, benchmark_videos
 from vosrepro.datasets.sets.resized import restore
 from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
-from vosrepro.inference.clock import FrameTime, memory, summarize
+from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
@@ -162,7 +163,7 @@ def _infer_entry(
         "input_short_side_px": entry.input_short_side_px,
         "timing": summarize(times),
         "counts": _totals([note.get("counts", {}) for note in notes.values()]),
-        "memory": memory(device),
+        "memory": peak_memory(device),
         "regime": "streamed",
         "device": str(device),
         "precision": "fp32",

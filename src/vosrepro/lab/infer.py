@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.inference.clock import FrameClock, FrameTime, memory, summarize
+from vosrepro.base.machine import device_name, hardware, peak_memory, pick_device
+from vosrepro.inference.clock import FrameClock, FrameTime, summarize
 from vosrepro.methods import get_method
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from vosrepro.weights.files import pick_device
-
     if args.write and not (args.recipe and args.variant):
         raise ConfigError("--write needs --recipe and --variant: rows of the file are named by them")
     if args.threads:
@@ -151,7 +150,7 @@ def measure(
         "fps_wall": len(times) / wall,
         "wall_seconds": wall,
         "foreground_share": foreground,
-        **memory(device),
+        **peak_memory(device),
     }
 
 
@@ -222,7 +221,6 @@ def _network(size: MethodSize, recipe: str | None, *, where: str) -> dict[str, A
 
 def _write(args: argparse.Namespace, facts: dict[str, Any], figures: dict[str, Any]) -> None:
     """Rows of first and of later frames."""
-    from vosrepro.base.provenance import hardware
     from vosrepro.costs.rates import RATE_COLUMNS, RATE_PLACE, machine_name, put_rows
 
     gpus = int(facts["device"] != "cpu")
@@ -274,14 +272,13 @@ def _set_backend(device: torch.device, *, tf32: bool) -> None:
 
 
 def _facts(args: argparse.Namespace, device: torch.device, settings: dict[str, Any]) -> dict[str, Any]:
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {
         "method": args.method,
         "size": "x".join(str(n) for n in args.size),
         "frames": args.frames,
         "objects": args.objects,
         "precision": args.precision + (" (tf32)" if args.tf32 else ""),
-        "device": hardware,
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "settings": settings,
         "torch": torch.__version__,

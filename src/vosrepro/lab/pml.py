@@ -11,7 +11,6 @@ thread that is the wall time of an idle machine, and it does not suffer from wha
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from vosrepro.base.errors import VosreproError
+from vosrepro.base.machine import peak_rss_mb
 from vosrepro.methods.pml.bilateral import BilateralGrid, solve
 from vosrepro.methods.pml.search import nearest
 from vosrepro.methods.pml.votes import hard_vote
@@ -66,9 +66,9 @@ def search_table(*, repeat: int = 3) -> list[dict[str, Any]]:
         order = (squares - 2 * query @ pool.T).argsort(1)[:, :_K]
         return (labels[order].sum(1) > _K // 2).long()
 
-    before = _peak_mb()
+    before = peak_rss_mb()
     ours()
-    memory = round(_peak_mb() - before, 1)
+    memory = round(peak_rss_mb() - before, 1)
     ways: dict[str, Callable[[], Any]] = {
         "ours": ours,
         "product and torch.topk": lambda: _topk(query, pool, labels),
@@ -237,10 +237,6 @@ def _compared(rows: list[dict[str, Any]], *, base: str) -> list[dict[str, Any]]:
         speed = reference["seconds"] / row["seconds"]
         table.append({"way": row["way"], "seconds": row["seconds"], "times_faster": speed, **extra})
     return table
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _show(title: str, rows: list[dict[str, Any]]) -> None:

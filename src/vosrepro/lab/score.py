@@ -31,6 +31,7 @@ import numpy as np
 
 from vosrepro.base.errors import ConfigError, VosreproError
 from vosrepro.base.labels import write_labels
+from vosrepro.base.machine import peak_rss_mb
 from vosrepro.scoring.counting.trees import Tree, open_tree
 
 FOREIGN = ("vos-benchmark", "davis2017-evaluation", "sam2")
@@ -262,7 +263,7 @@ def _timed(program: Program) -> Usage:
     if child.returncode:
         raise ConfigError(f"{program.name} failed with exit code {child.returncode}: {errors.strip()[-500:]}")
     j, f = program.read(text)
-    return Usage(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024, j, f)
+    return Usage(used.ru_utime + used.ru_stime, wall, peak_rss_mb(used), j, f)
 
 
 def _forget_results(program: Program) -> None:

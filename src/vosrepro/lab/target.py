@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from vosrepro.base.errors import VosreproError
+from vosrepro.base.machine import device_name, pick_device
 from vosrepro.lab.infer import generated_video, size_argument
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.prepare import prepare
@@ -31,7 +32,6 @@ from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.frtm.target import TargetModels, TargetSettings, initial_target
 from vosrepro.methods.gfrtm.model import GFRTM, Gate
 from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
-from vosrepro.weights.files import pick_device
 
 #: Beyond the third iteration of a run rounding decides (frtm card).
 _STABLE = {"init_iterations": (3, 3), "update_iterations": 3}
@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
             tables[f"FRTM, {objects} objects"] = video_table(**video)
         if args.part in ("all", "gate"):
             tables[f"G-FRTM, {objects} objects"] = gate_table(reuse=args.reuse, **video)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    facts = {"device": name, "size": "x".join(map(str, args.size)), "torch": torch.__version__}
+    facts = {"device": device_name(device), "size": "x".join(map(str, args.size)), "torch": torch.__version__}
     facts |= {k: getattr(args, k) for k in ("backbone", "dtype", "precision", "threads", "frames")}
     if args.json:
         sys.stdout.write(json.dumps({**facts, "tables": tables}, indent=1) + "\n")

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vosrepro.base.provenance import hardware
+from vosrepro.base.machine import hardware, pick_device
 from vosrepro.costs.rates import (
     RATE_COLUMNS,
     RATE_PLACE,
@@ -183,11 +183,11 @@ def bench(
 
 def _job(node: StageNode, device: str) -> Job:
     from vosrepro.tracking.journal import Journal
-    from vosrepro.training.devices.world import World, pick_device
+    from vosrepro.training.devices.world import World
     from vosrepro.training.job import Job
     from vosrepro.training.state import StateFolder
 
-    place = pick_device(device, World())
+    place = pick_device(device)
     journal = Journal(Path("unused"), enabled=False)
     return Job.build(node, StateFolder("unused"), journal, World(), place, None, resuming=False)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from torch import nn
 
 from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import file_digest
+from vosrepro.base.machine import peak_memory
 from vosrepro.costs.jobs import training_bytes
 from vosrepro.methods import get_method
 from vosrepro.methods.common.batchnorm import has_live_norm, synchronize
@@ -225,11 +224,8 @@ class Job:
 
     def measured(self) -> dict[str, Any]:
         """Time, memory and last metrics, for run.json."""
-        if self.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self.device) / 2**20
-        else:
-            unit = 2**20 if sys.platform == "darwin" else 2**10
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        memory = peak_memory(self.device)
+        peak = memory["peak_gpu_allocated_mb"] or memory["peak_rss_mb"] or 0.0
         samples = self.step * self.node.params.batch_size
         return {
             "final_metrics": self.metrics,

@@ -16,6 +16,7 @@ import cv2
 import torch
 
 from vosrepro.base.errors import ConfigError, DeviceError, VosreproError
+from vosrepro.base.machine import pick_device
 from vosrepro.methods import get_method
 from vosrepro.tracking.journal import Journal
 from vosrepro.training import record
@@ -23,7 +24,7 @@ from vosrepro.training.data.clips import load_items, to_batch
 from vosrepro.training.data.images import validation
 from vosrepro.training.data.loader import batches, make_loader
 from vosrepro.training.data.order import step_seed
-from vosrepro.training.devices.world import World, joined, pick_device
+from vosrepro.training.devices.world import World, joined
 from vosrepro.training.job import Job
 from vosrepro.training.meter import Meter
 from vosrepro.training.optimize import learning_rate
@@ -71,7 +72,7 @@ def train(
     if threads:
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
-    place = pick_device(device, world)
+    place = pick_device(device, local_rank=world.local_rank)
     identity = record.identify(node)
     folder = StateFolder(identity.state)
     stop = Stop()

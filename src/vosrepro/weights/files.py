@@ -149,14 +149,3 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, sour
     if problems:
         raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
     network.load_state_dict(dict(state), strict=False)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called "auto", "cpu", "cuda" or "cuda:N"."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        from vosrepro.base.errors import DeviceError
-
-        raise DeviceError("device cuda was asked for but torch sees no GPU: use --device cpu or auto")
-    return torch.device(name)

@@ -24,8 +24,9 @@ import torch
 from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json
 from vosrepro.base.labels import read_labels, write_labels
+from vosrepro.base.machine import peak_memory
 from vosrepro.base.provenance import provenance, source_digest
-from vosrepro.inference.clock import FrameTime, memory, summarize
+from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.overlay import blend, write_overlay
 from vosrepro.inference.own.own_clip import FolderImages, OwnClip, VideoImages
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
@@ -118,7 +119,7 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
         "masks_digest": value_digest(digests),
         "frames_of_earlier_calls": len(past.digests),
         "timing": summarize(times),
-        "memory": memory(job.device),
+        "memory": peak_memory(job.device),
         "device": str(job.device),
         "wall_seconds": round(time.monotonic() - started, 3),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vosrepro.base.errors import VosreproError
+from vosrepro.base.machine import usable_cores
 from vosrepro.scoring.counting.cache import TruthCache
 from vosrepro.scoring.counting.counting import COUNTS, Counter
 from vosrepro.scoring.counting.jobs import Job
@@ -45,7 +45,7 @@ def count_jobs(task: Task, jobs: Sequence[Job], processes: int) -> list[Counts]:
         VosreproError: the mistake of the first job, in their order, that has one.
     """
     frames = sum(len(job.frames) for job in jobs)
-    wanted = processes or len(os.sched_getaffinity(0))
+    wanted = processes or usable_cores()
     wanted = max(1, min(wanted, frames // MIN_FRAMES))
     if wanted == 1:
         keep_freed_memory()

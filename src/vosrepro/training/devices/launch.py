@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vosrepro.base.errors import ConfigError, DeviceError
+from vosrepro.base.machine import usable_cores
 from vosrepro.training.devices.lease import Lease, lease
 from vosrepro.training.devices.world import die_with_parent
 
@@ -63,7 +64,7 @@ def usable_gpus(asked: int, pool: Sequence[str], environment: Mapping[str, str])
 
 def threads_per_process(asked: int | None, processes: int) -> int:
     """CPU threads of each process: a fair share of what was asked for and of the usable cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return max(1, min(asked or cores, cores) // processes)
 
 

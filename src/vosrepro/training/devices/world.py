@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from vosrepro.base.errors import ConfigError, DeviceError
+from vosrepro.base.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -85,27 +85,6 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
-
-
-def pick_device(name: str, world: World) -> torch.device:
-    """The device of this rank: "auto" (a GPU if torch sees one), "cpu" or "cuda".
-
-    Raises:
-        DeviceError: if CUDA was asked for and is not there.
-    """
-    import torch
-
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    seen = torch.cuda.device_count()
-    if world.local_rank >= seen:
-        raise DeviceError(
-            f"rank {world.rank} wants GPU {world.local_rank}, but torch sees {seen}: "
-            "use --device cpu, or ask `vosrepro launch` for fewer --gpus"
-        )
-    device = torch.device("cuda", world.local_rank)
-    torch.cuda.set_device(device)
-    return device
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
