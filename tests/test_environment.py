@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-packaging_requirements = pytest.importorskip("packaging.requirements")
-Requirement = packaging_requirements.Requirement
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

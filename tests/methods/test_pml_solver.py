@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.lab.pml import scipy_solver
 from vosrepro.methods.pml.bilateral import BilateralGrid, bilateral_filter, solve
 from vosrepro.methods.pml.guided import guided_filter
 from vosrepro.methods.pml.refine import SEED_CONFIDENCE, Refinement
@@ -122,9 +123,6 @@ def test_colors_on_a_bin_edge_belong_to_the_upper_bin():
 
 
 def test_the_solver_equals_the_form_with_sparse_matrices():
-    pytest.importorskip("scipy")
-    from vosrepro.lab.pml import scipy_solver
-
     guide = torch.randint(0, 256, (5, 7, 3), generator=torch.Generator().manual_seed(0)).float()
     smooth = torch.nn.functional.interpolate(guide.permute(2, 0, 1)[None], (40, 56), mode="bilinear")
     guide = smooth[0].permute(1, 2, 0).to(torch.uint8)

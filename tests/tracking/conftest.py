@@ -14,8 +14,6 @@ from vosrepro.study import paths
 from vosrepro.tracking import store as tracking
 from vosrepro.tracking.journal import Journal
 
-pytest.importorskip("mlflow", reason="mlflow is not installed")
-
 PARENT = "stm/s012/seed0"
 
 

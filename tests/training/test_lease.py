@@ -102,7 +102,8 @@ def test_the_folder_of_locks_is_private_and_local(tmp_path):
     assert root.parent == tmp_path
     assert root.stat().st_mode & 0o777 == 0o700
     assert str(os.getuid()) in root.name
+    assert lease_root({"XDG_RUNTIME_DIR": str(tmp_path)}) == root  # not made twice
     root.rmdir()
     root.write_text("")
-    with pytest.raises((DeviceError, FileExistsError)):
+    with pytest.raises(DeviceError, match=rf"{root.name} is not a folder of yours: remove it or set XDG_RUNTIME_DIR"):
         lease_root({"XDG_RUNTIME_DIR": str(tmp_path)})

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from kornia.geometry import transform
+from scipy.interpolate import RBFInterpolator
 
 from vosrepro.training.data import tps
 
@@ -16,10 +19,9 @@ def test_maps_equal_those_of_the_original(golden_stm):
 
 @pytest.mark.oracle
 def test_maps_equal_scipys_thin_plate_spline():
-    interpolate = pytest.importorskip("scipy.interpolate")
     source, target = points(0)
     x, y = tps.warp_maps(source, target, 40, 60)
-    spline = interpolate.RBFInterpolator(target, source - target, kernel="thin_plate_spline", degree=1)
+    spline = RBFInterpolator(target, source - target, kernel="thin_plate_spline", degree=1)
     gy, gx = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 60), indexing="ij")
     grid = np.stack([gx.ravel(), gy.ravel()], 1)
     moved = (grid + spline(grid)) * (60, 40)
@@ -30,8 +32,6 @@ def test_maps_equal_scipys_thin_plate_spline():
 @pytest.mark.oracle
 def test_maps_equal_kornias_at_the_control_points():
     """Kornia centers its kernels at the images of the points, so only these are comparable."""
-    torch = pytest.importorskip("torch")
-    transform = pytest.importorskip("kornia.geometry.transform")
     source, target = points(0)
     target = np.round(target * 100) / 100  # on the pixels of a 101 x 101 grid
     x, y = tps.warp_maps(source, target, 101, 101)

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+import snakemake_logger_plugin_vosrepro as plugin
 
 pytestmark = pytest.mark.workflow
-
-plugin = pytest.importorskip("snakemake_logger_plugin_vosrepro", reason="snakemake is not installed")
 
 SNAKEFILE = """
 rule report:
@@ -146,8 +147,7 @@ def test_only_the_command_line_of_snakemake_is_touched(
 
 
 def test_the_package_is_a_logger_plugin_that_leaves_the_output_alone() -> None:
-    registry = pytest.importorskip("snakemake_interface_logger_plugins.registry")
-    found = registry.LoggerPluginRegistry().get_plugin("vosrepro")
+    found = LoggerPluginRegistry().get_plugin("vosrepro")
     handler = found.log_handler(None, None)
     assert not handler.writes_to_stream
     assert not handler.writes_to_file

@@ -51,7 +51,8 @@ def lease_root(environment: Mapping[str, str] | None = None) -> Path:
     if not base.is_dir():
         base = Path(tempfile.gettempdir())
     root = base / f"vosrepro-gpus-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # whatever it is, it is judged below
+        root.mkdir(mode=0o700)
     facts = root.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise DeviceError(f"{root} is not a folder of yours: remove it or set XDG_RUNTIME_DIR")
