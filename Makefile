@@ -1,5 +1,7 @@
 # make report   set up everything and run the mini study
 # make test     set up everything and run all tests
+# make test-fast   ... and those that take less than three seconds each
+# make mutants  plant faults into a copy of the package; the tests that should notice each must fail
 # Needs python3 >= 3.11, make and git. uv goes to .tools/, the locked environment to .venv/; nothing
 # is installed outside this folder.
 
@@ -14,13 +16,19 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: report test setup lint lock clean
+.PHONY: report test test-fast mutants setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
 
 test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)
+
+test-fast: $(READY)
+	pytest -n 2 --dist worksteal -m "not slow and not mutants" $(TESTS)
+
+mutants: $(READY)
+	pytest -n 2 --dist worksteal -m mutants tests/mutants
 
 setup: $(READY)
 

@@ -19,6 +19,19 @@ def test_jobs_wait_for_devices_but_not_for_those_that_need_none():
     assert schedule([*CHAIN, *others], 2).wall_seconds == 16
 
 
+def test_the_job_with_the_longest_rest_of_its_chain_starts_first():
+    # One device. Behind `b` another machine-less job waits for 10 s: b first ends at 3 + 10, last at 2 + 3 + 10.
+    tasks = [Task("a", (), 2.0, 1), Task("b", (), 3.0, 1), Task("c", ("b",), 10.0, 0)]
+    assert schedule(tasks, 1).wall_seconds == 13
+    assert schedule([tasks[1], tasks[0], tasks[2]], 1).wall_seconds == 13
+
+
+def test_the_longest_chain_need_not_begin_with_the_longest_job():
+    tasks = [Task("long", (), 5.0, 1), Task("short", (), 1.0, 1), Task("end", ("short",), 6.0, 1)]
+    found = schedule(tasks, 2)
+    assert (found.chain, found.chain_seconds, found.wall_seconds) == (("short", "end"), 7.0, 7.0)
+
+
 def test_a_job_that_wants_more_devices_than_there_are_takes_all():
     tasks = [Task("a", (), 3.0, 8), Task("b", (), 2.0, 1)]
     assert schedule(tasks, 2).wall_seconds == 5

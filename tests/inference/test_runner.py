@@ -169,6 +169,27 @@ def test_a_method_can_see_the_next_frames_in_blocks(tmp_path):
             assert torch.equal(frame, seen.calls[at + offset][1])
 
 
+@pytest.mark.parametrize("block", [2, 3, 7, 8, 32])
+def test_labels_that_wait_for_a_block_all_come_out_in_order(tmp_path, block):
+    masks = {1: square(5), 4: square(5) + square(9, top=12)}
+    video = make_video(tmp_path, masks, frames=8)
+    at_once = list(segment_video(Recorder, video, device=CPU, block=1))
+    waited = list(segment_video(Recorder, video, device=CPU, block=block))
+    assert [r.frame for r in waited] == [f"{i:05d}" for i in range(1, 8)]
+    assert all(np.array_equal(a.labels, b.labels) for a, b in zip(at_once, waited, strict=True))
+    assert [r.time.objects for r in waited] == [r.time.objects for r in at_once] == [1, 1, 1, 2, 2, 2, 2]
+    assert [r.time.kind for r in waited] == ["init"] + 6 * ["step"]
+
+
+def test_a_block_is_handed_out_when_it_is_full_and_not_before(tmp_path):
+    recorder = Recorder()
+    results = segment_video(lambda: recorder, make_video(tmp_path, {0: square(1)}, frames=8), device=CPU, block=3)
+    done = []
+    for _ in results:
+        done.append(len(recorder.calls))
+    assert done == [3, 3, 3, 6, 6, 6, 8, 8]
+
+
 def test_without_a_gpu_nothing_is_shown_ahead(tmp_path):
     seen = Previewed()
     list(segment_video(lambda: seen, make_video(tmp_path, {0: square(1)}), device=CPU))

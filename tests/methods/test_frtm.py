@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torchvision import models as torchvision_models
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.lab.parity.frtm import parity
@@ -18,7 +19,7 @@ from vosrepro.methods.frtm import METHOD
 from vosrepro.methods.frtm.augment import augment_first_frame, blur_kernel, limited_scale
 from vosrepro.methods.frtm.backbone import Backbone
 from vosrepro.methods.frtm.cache import TargetCache
-from vosrepro.methods.frtm.memory import updated_weights
+from vosrepro.methods.frtm.memory import initial_weights, updated_weights
 from vosrepro.methods.frtm.merging import merge, merged_labels
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
@@ -139,6 +140,10 @@ def test_pixel_weights_balance_small_objects_and_leave_large_ones_alone():
     torch.testing.assert_close(weights[1:], torch.ones_like(weights[1:]))
 
 
+def test_the_annotated_frame_counts_double():
+    assert initial_weights(5).tolist() == pytest.approx([2 / 6, 1 / 6, 1 / 6, 1 / 6, 1 / 6])
+
+
 @pytest.mark.parametrize(("growth", "limit", "evicted"), [("divide", 0.1, 93), ("multiply", 0.1 / 1.1, 94)])
 def test_the_annotated_frame_is_evicted_when_upstream_does(growth, limit, evicted):
     gains = torch.zeros(1, 80, dtype=torch.float64)
@@ -209,10 +214,9 @@ def test_the_double_merge_gives_weak_winners_to_the_background():
 
 
 def test_backbone_keys_are_those_of_torchvision():
-    models = pytest.importorskip("torchvision.models")
     for name in ("resnet18", "resnet101"):
         with torch.device("meta"):
-            theirs = getattr(models, name)(weights=None).state_dict()
+            theirs = getattr(torchvision_models, name)(weights=None).state_dict()
             ours = Backbone(name).state_dict()
         shapes = {k: tuple(v.shape) for k, v in theirs.items() if not k.startswith("fc.")}
         assert {k: tuple(v.shape) for k, v in ours.items()} == shapes

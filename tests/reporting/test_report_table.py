@@ -9,8 +9,8 @@ import pytest
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.reporting import load_table
-from vosrepro.reporting.evidence.checks import Expected, expected_rows, load_expected, make_checks
-from vosrepro.reporting.evidence.verdicts import adjusted, judge, sum_up
+from vosrepro.reporting.evidence.checks import BEATS_COPY_POINTS, Expected, expected_rows, load_expected, make_checks
+from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
 from vosrepro.reporting.pages.outlets import csv_text, score_rows, selection_rows, training_rows
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import Key, Published
@@ -48,6 +48,35 @@ def test_not_reproduced_survives_only_the_adjustment_for_many_rows() -> None:
     many = adjusted([judge([77.9, 78.4, 78.6], PAPER, 1.0) for _ in range(20)])
     assert {v.kind for v in many} == {"inconclusive"}
     assert "20 rows" in many[0].text
+
+
+def _failed(p_below: float) -> Verdict:
+    return Verdict("not-reproduced", "Below.", p_below)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "kinds"),
+    [
+        ([0.0499], ["not-reproduced"]),
+        ([0.0501], ["inconclusive"]),
+        # The smallest of two is multiplied by 2, the other by 1.
+        ([0.0249, 0.0499], ["not-reproduced", "not-reproduced"]),
+        ([0.0251, 0.0499], ["inconclusive", "inconclusive"]),
+        ([0.0501, 0.0249], ["inconclusive", "not-reproduced"]),
+        ([0.0166, 0.0249, 0.0501], ["not-reproduced", "not-reproduced", "inconclusive"]),
+        ([0.0168, 0.0249, 0.0301], ["inconclusive", "inconclusive", "inconclusive"]),
+    ],
+)
+def test_the_adjustment_for_many_rows_turns_at_five_percent(p_values: list[float], kinds: list[str]) -> None:
+    assert [v.kind for v in adjusted([_failed(p) for p in p_values])] == kinds
+
+
+def test_rows_without_a_p_value_are_not_counted_as_tested_and_others_keep_their_verdict() -> None:
+    untested, good = Verdict("not-run", ""), Verdict("reproduced", "", 0.9)
+    assert [v.kind for v in adjusted([_failed(0.0499), untested])] == ["not-reproduced", "not-run"]
+    found = adjusted([_failed(0.0251), good, untested])
+    assert [v.kind for v in found] == ["inconclusive", "reproduced", "not-run"]
+    assert "p = 0.05 after adjusting for 2 rows (Holm)" in found[0].text
 
 
 def test_a_row_is_reproduced_only_if_all_its_primary_metrics_are() -> None:
@@ -105,6 +134,18 @@ def test_checks_hold_and_fail_by_their_thresholds(own_copy: Plan) -> None:
     checks = {c.title: c for c in make_checks(load_table(own_copy))}
     assert checks[title].passed is False
     assert checks[order].passed is False
+
+
+@pytest.mark.parametrize(("beyond", "passed"), [(0.01, True), (-0.01, False)])
+def test_a_check_turns_at_its_threshold(own_copy: Plan, beyond: float, passed: bool) -> None:
+    copy = read_json(own_copy.run("copy", "none", 0).folder / "default/davis16-val/score.json")["global"]["J&F-Mean"]
+    for seed in (0, 1):
+        path = own_copy.run("stm", "s02", seed).folder / "top50/davis16-val/score.json"
+        score = read_json(path)
+        score["global"]["J&F-Mean"] = copy + (BEATS_COPY_POINTS + beyond) / 100
+        write_json(path, score)
+    checks = {c.title: c for c in make_checks(load_table(own_copy))}
+    assert checks["stm/s02/top50 beats copy on DAVIS 2016 val"].passed is passed
 
 
 def test_checks_without_scores_are_not_run(unstarted: Plan) -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from vosrepro.scoring.statistics import (
     cluster_bootstrap,
@@ -19,8 +20,6 @@ from vosrepro.scoring.statistics import (
     verdict,
 )
 from vosrepro.scoring.student import t_cdf, t_quantile
-
-scipy_stats = pytest.importorskip("scipy.stats")
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 10, 29, 30])
@@ -140,6 +139,50 @@ def test_verdict(values, paper, name, reproduced):
     assert found.reproduced is reproduced
 
 
+def _at(low: float | None = None, high: float | None = None) -> list[float]:
+    """Three runs, sd 0.5, whose 90 % interval against 80 ends exactly there (in points of difference)."""
+    half = scipy_stats.t.ppf(0.95, 2) * 0.5 / math.sqrt(3)
+    middle = 80 + (low + half if low is not None else high - half)
+    return [middle - 0.5, middle, middle + 0.5]
+
+
+@pytest.mark.parametrize(
+    ("values", "margin", "name"),
+    [
+        # The whole interval beyond the margin, or by a hair not.
+        (_at(high=-1.001), 1.0, "below"),
+        (_at(high=-0.999), 1.0, "inconclusive"),
+        (_at(low=1.001), 1.0, "exceeds"),
+        (_at(low=0.999), 1.0, "inconclusive"),
+        # Both ends within the margin, or by a hair not.
+        (_at(high=0.999), 1.0, "reproduced"),
+        (_at(high=1.001), 1.0, "within tolerance"),
+        (_at(low=-0.999), 1.0, "reproduced"),
+        (_at(low=-1.001), 1.0, "within tolerance"),
+        # The mean at the margin, with an interval that crosses it.
+        ([78.501, 79.001, 79.501], 1.0, "within tolerance"),
+        ([78.499, 78.999, 79.499], 1.0, "inconclusive"),
+        ([80.499, 80.999, 81.499], 1.0, "within tolerance"),
+        ([80.501, 81.001, 81.501], 1.0, "inconclusive"),
+    ],
+)
+def test_a_verdict_changes_at_its_borders_and_nowhere_else(values, margin, name):
+    assert verdict(values, 80.0, margin=margin, rounding=0.0).name == name
+
+
+def test_rounding_moves_the_borders_outwards():
+    surely, hardly = _at(high=-1.051), _at(high=-1.049)
+    assert verdict(surely, 80.0, margin=1.0, rounding=0.05).name == "below"
+    assert verdict(hardly, 80.0, margin=1.0, rounding=0.05).name == "inconclusive"
+    assert verdict(_at(high=0.949), 80.0, margin=1.0, rounding=0.05).name == "reproduced"
+    assert verdict(_at(high=0.951), 80.0, margin=1.0, rounding=0.05).name == "within tolerance"
+
+
+@pytest.mark.parametrize(("runs", "name"), [(2, "within tolerance"), (3, "reproduced")])
+def test_a_verdict_takes_three_runs(runs, name):
+    assert verdict([80.0, 80.01, 80.02][:runs], 80.0, margin=1.0).name == name
+
+
 def test_verdict_is_two_one_sided_t_tests():
     values, paper, margin = [80.3, 80.9, 80.1, 80.6], 80.0, 1.0
     above = scipy_stats.ttest_1samp(values, paper - margin, alternative="greater").pvalue
@@ -170,6 +213,12 @@ def test_prediction_interval_is_wider_than_that_of_the_mean():
 def test_holm_equals_the_worked_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
+
+
+def test_holm_multiplies_by_the_rows_that_are_left_never_falls_and_stops_at_one():
+    assert holm([0.02]) == pytest.approx([0.02])
+    assert holm([0.02, 0.021]) == pytest.approx([0.04, 0.04])
+    assert holm([0.01, 0.5, 0.9]) == pytest.approx([0.03, 1.0, 1.0])
 
 
 def test_expected_maximum_equals_closed_forms_and_tables():

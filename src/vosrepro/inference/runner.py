@@ -90,6 +90,7 @@ def segment_video(
     frames: int | None = None,
     order: Sequence[int] | None = None,
     preview: bool | None = None,
+    block: int | None = None,
 ) -> Iterator[Result]:
     """Segment a video frame by frame, from the first annotated frame to the end.
 
@@ -104,8 +105,8 @@ def segment_video(
             bilinear interpolation.
         frames: stop after this many frames (warm-up).
         order: ids of the objects in the order in which those of one frame are numbered (None: ascending).
-
         preview: whether a method that can is shown frames ahead; None: on CUDA.
+        block: frames whose labels wait on the device before one copy to the host; None: 32 on CUDA, else 1.
 
     Yields:
         One result for each frame; on a frame where an object begins its given mask is the result.
@@ -132,7 +133,7 @@ def segment_video(
     size: tuple[int, ...] | None = None
     preview = device.type == "cuda" if preview is None else preview
     ahead = _Ahead(segmenter, device, short_side_px, wanted=preview)
-    block = _BLOCK if device.type == "cuda" else 1
+    block = block or (_BLOCK if device.type == "cuda" else 1)
     for index, image in ahead.shown(read_ahead(source, range(first, stop), device)):
         name = names[index]
         size = size or image.shape

@@ -1,0 +1,143 @@
+"""The choice of a checkpoint, by a method whose only weight is how fast it believes that everything moves."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import torch
+import yaml
+from toy_study import make_davis17, write_manifest, write_study
+
+from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.base.files import file_digest, read_json, write_json
+from vosrepro.base.types import Method
+from vosrepro.inference.select import held_out, select_run
+from vosrepro.methods import REGISTRY
+from vosrepro.study.plan import load_plan
+from vosrepro.weights.files import load_weights, save_weights
+
+CPU = torch.device("cpu")
+TRUTH = 2.0  # pixels a frame, see `make_davis17`
+
+
+class Drift(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.speed = torch.nn.Parameter(torch.zeros(()))
+        self.mark = torch.nn.Parameter(torch.zeros(()))  # tells equally good checkpoints apart
+
+
+class Drifting:
+    """Moves the first mask to the right by `speed` pixels a frame."""
+
+    def __init__(self, model: Drift) -> None:
+        self.speed = round(float(model.speed))
+
+    def init(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
+        self.mask, self.frame = mask.long(), 0
+
+    def step(self, frame: torch.Tensor, new: torch.Tensor | None = None) -> torch.Tensor:
+        self.frame += 1
+        moved = self.mask.roll(self.speed * self.frame, 1)
+        return torch.nn.functional.one_hot(moved, int(self.mask.max()) + 1).permute(2, 0, 1).float()
+
+
+METHOD = Method(name="drift", summary="For tests.", segmenter=Drifting, build=Drift)
+STAGE = {
+    "title": "a stage",
+    "data": [{"set": "davis17-train"}],
+    "clips": {"kind": "video", "size_px": [16, 16]},
+    "batch_size": 1,
+    "steps": 30,
+    "optimizer": {"lr": 0.001},
+    "checkpoint_every_steps": 10,
+}
+SIZE = {"stages": {"s": STAGE}, "recipes": {"s": {"title": "s", "stages": ["s"]}}}
+PARAMS = {"method": "drift", "title": "drift", "default_variant": "v", "variants": {"v": {}}, "sizes": {"mini": SIZE}}
+
+
+@pytest.fixture
+def study(root, tmp_path, monkeypatch):
+    """Makes the plan, with a checkpoint for each speed; keys of the study file may be replaced."""
+
+    def make(*speeds, **changes):
+        for mark, speed in enumerate(speeds):
+            state = {"speed": torch.tensor(speed), "mark": torch.tensor(float(mark))}
+            save_weights(stage.weights(10 * (mark + 1)), state)
+        return load_plan(write_study(tmp_path, [ENTRY], **changes))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(REGISTRY, "drift", f"{__name__}:METHOD")
+    (tmp_path / "params/methods").mkdir(parents=True)
+    (tmp_path / "params/protocols").symlink_to(root / "params/protocols")
+    (tmp_path / "params/methods/drift.yaml").write_text(yaml.safe_dump(PARAMS))
+    make_davis17(tmp_path / "data", split="train")
+    write_manifest()
+    stage = load_plan(write_study(tmp_path, [ENTRY])).stages[0]
+    write_json(stage.folder / "run.json", {"state_digest": "e" * 16})
+    return make
+
+
+ENTRY = {"method": "drift", "recipes": ["s"], "variants": ["v"], "benchmarks": ["davis17-val"]}
+
+
+def selected(plan):
+    """Select, then: the record, the table, and which of the checkpoints was copied."""
+    run = plan.runs[0]
+    select_run(plan, run, device=CPU)
+    with (run.folder / "selection.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return read_json(run.folder / "selected.json"), rows, int(load_weights(run.folder / "selected.safetensors")["mark"])
+
+
+def test_the_best_checkpoint_is_recorded_marked_and_copied(study):
+    plan = study(0.0, TRUTH, 1.0)
+    record, rows, copied = selected(plan)
+    assert [row["selected"] for row in rows] == ["false", "true", "false"]
+    assert [row["last"] for row in rows] == ["false", "false", "true"]
+    assert [row["step"] for row in rows] == ["10", "20", "30"]
+    assert copied == 1
+    assert (record["step"], record["last_step"]) == (20, 30)
+    assert record["weights"] == str(plan.stages[0].weights(20))
+    assert record["weights_sha256"] == file_digest(plan.stages[0].weights(20))
+
+
+def test_recorded_values_are_those_of_the_checkpoint_at_that_step(study):
+    record, rows, _ = selected(study(0.0, TRUTH, 1.0))
+    assert record["value"] == pytest.approx(1.0)
+    values = [float(row["J-Mean"]) for row in rows]
+    # Two 16 px wide squares are d = |2 - speed| f px too far left in frame f = 1..4: J = (16 - d) / (16 + d).
+    for value, wrong in zip(values, (2, 0, 1), strict=True):
+        assert value == pytest.approx(sum((16 - wrong * f) / (16 + wrong * f) for f in range(1, 5)) / 4, abs=1e-12)
+    assert record["last_value"] == float(rows[2]["J&F-Mean"])
+
+
+def test_of_equally_good_checkpoints_the_later_one_is_taken(study):
+    record, rows, copied = selected(study(TRUTH, TRUTH, 0.0))
+    assert rows[0]["J&F-Mean"] == rows[1]["J&F-Mean"]
+    assert (record["step"], copied) == (20, 1)
+
+
+def test_the_last_checkpoint_is_taken_when_it_is_the_best(study):
+    record, _, copied = selected(study(0.0, 1.0, TRUTH))
+    assert (record["step"], record["last_step"], copied) == (30, 30, 2)
+
+
+def test_a_held_out_sequence_that_the_set_lacks_is_named(study):
+    selection = {"set": "davis17-train", "sequences": ["train-00", "gone"]}
+    plan = study(selection=selection)
+    with pytest.raises(ConfigError, match=r"selects on gone, which davis17-train does not have"):
+        held_out(plan)
+
+
+def test_sequences_are_held_out_in_the_order_of_the_study(study):
+    names = ["train-01", "train-00"]
+    plan = study(selection={"set": "davis17-train", "sequences": names})
+    assert [video.name for video in held_out(plan)] == names
+
+
+def test_a_missing_checkpoint_is_no_candidate_that_can_be_left_out(study):
+    plan = study(0.0, TRUTH)
+    with pytest.raises(CheckpointError, match=r"step-30\.safetensors are missing"):
+        select_run(plan, plan.runs[0], device=CPU)
