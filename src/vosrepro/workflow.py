@@ -114,6 +114,7 @@ class Jobs:
             *package.glob("methods/*/README.md"),
         ]
         pages += [Path("params/published_sequences.csv"), Path(self.plan.study.expected or "-")]
+        pages += [e.server_scores for e in self.plan.entries if e.benchmark_params.scoring is None]
         texts = {path.name: file_digest(path) for path in sorted(pages) if path.is_file()}
         return self._digest([self.plan.study.model_dump(mode="json"), texts], "reporting")
 

@@ -2,12 +2,16 @@
 
   vosrepro submit check masks/ --for davis17-testdev --data data/DAVIS/2017/test-dev
   vosrepro submit zip masks/ out.zip --for ytvos18-val --data data/YouTube/valid
+  vosrepro submit record stm/s012/seed0/top50/davis17-testdev scores.txt --study params/studies/paper.yaml
 
 `check` takes a folder or a finished zip and finds what the server would reject: sequences, frames, sizes,
 pixel formats, ids (none before its first frame), the layout of the zip, stray files. Warnings: objects
 that are never predicted, given masks that were changed. `zip` checks, then packs in the server's layout:
 sequence folders at the root for DAVIS, inside Annotations/ for YouTube-VOS; the same masks always give
 the same zip. Frames between those that the server wants are left out of it. Exit code 2 if there is an error.
+
+`record` reads what the server answered to the zip of an entry (its scores.txt, or the zip that holds it) and writes it
+with its digest beside the submission; the report takes it for the entry's score as long as its masks are the same.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import json
 from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.scoring.server import record_answer
 from vosrepro.scoring.submission import (
     Expected,
     Server,
@@ -32,36 +37,41 @@ _SHOWN = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vosrepro submit`."""
     add = parser.add_argument
-    add("action", choices=("check", "zip"))
-    add("masks", metavar="MASKS", type=Path, help="folder of masks by sequence; check: or a zip")
-    add("target", metavar="ZIP", type=Path, nargs="?", help="zip to write (action zip)")
+    add("action", choices=("check", "zip", "record"))
+    add("masks", metavar="MASKS", help="folder of masks by sequence; check: or a zip; record: an entry of the study")
+    add("target", metavar="FILE", type=Path, nargs="?", help="zip to write (zip); the server's answer (record)")
+    add("--study", metavar="YAML", help="record: params/studies/<study>.yaml")
     add(
         "--for",
         dest="benchmark",
         metavar="BENCHMARK",
-        required=True,
         help="davis17-testdev, davis17-challenge, or ytvos18-val, ytvos19-val (any ytvos...)",
     )
     add(
         "--data",
         metavar="DIR",
         type=Path,
-        required=True,
         help="the data set: DAVIS root of that split, or YouTube-VOS's valid folder",
     )
     add("--json", action="store_true", help="print findings or manifest as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or pack."""
+    """Check, pack or record."""
+    if args.action != "check" and args.target is None:
+        what = {"zip": "the zip to write", "record": "the server's answer"}[args.action]
+        raise ConfigError(f"submit {args.action}: give {what} as the second path")
+    if args.action == "record":
+        return _record(args)
+    if args.benchmark is None or args.data is None:
+        raise ConfigError(f"submit {args.action}: give the benchmark with --for and its data set with --data")
+    masks = Path(args.masks)
     server, expected = _expected(args.benchmark, args.data)
     if args.action == "zip":
-        if args.target is None:
-            raise ConfigError("submit zip: give the zip to write as the second path")
-        manifest = write_zip(args.masks, args.target, expected, server)
+        manifest = write_zip(masks, args.target, expected, server)
         print(json.dumps(manifest, indent=2))
         return 0
-    report = check_submission(args.masks, expected, server)
+    report = check_submission(masks, expected, server)
     if args.json:
         values = {**report._asdict(), "findings": [f._asdict() for f in report.findings]}
         print(json.dumps({"passed": report.passed, **values}, indent=2))
@@ -75,6 +85,21 @@ def run(args: argparse.Namespace) -> int:
     print(f"sha256 {report.digest}")
     print("ready to upload" if report.passed else f"{errors} error(s): not ready")
     return 0 if report.passed else 2
+
+
+def _record(args: argparse.Namespace) -> int:
+    """Keep what a server answered to the masks of an entry."""
+    from vosrepro.study.params import pick
+    from vosrepro.study.plan import load_plan
+
+    if args.study is None:
+        raise ConfigError("submit record: give the study of the entry with --study params/studies/<study>.yaml")
+    plan = load_plan(args.study)
+    entries = {entry.key: entry for entry in plan.entries if entry.benchmark_params.scoring is None}
+    entry = pick(entries, args.masks, what="entry that a server scores", where=f"study '{plan.study.study}'")
+    values = record_answer(entry, args.target)
+    print(f"{entry.server_scores}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
+    return 0
 
 
 def _expected(benchmark: str, data: Path) -> tuple[Server, dict[str, Expected]]:

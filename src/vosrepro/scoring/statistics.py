@@ -309,6 +309,64 @@ def verdict(
     )
 
 
+def verdict_of_weights(
+    values: Sequence[float],
+    paper: float,
+    *,
+    margin: float,
+    rounding: float = 0.05,
+    random: bool = False,
+    alpha: float = 0.05,
+) -> Verdict:
+    """Results of one weights file against the number that its authors printed for it: nothing is trained.
+
+    The number is that of the same weights, so it must come back up to its rounding and, where the method itself
+    draws random numbers, up to what one more repetition may differ.
+
+    Args:
+        values: distinct results; equal masks of several seeds are one.
+        paper: the published number.
+        margin: equivalence margin, set before the run: nearer than this is "within tolerance".
+        rounding: half a unit of the paper's last digit.
+        random: whether repetitions differ.
+        alpha: of the prediction interval of one more repetition.
+    """
+    if margin <= 0:
+        raise ValueError(f"a margin must be positive, not {margin}")
+    runs = summarize_runs(values)
+    difference = runs.mean - paper
+    inside = abs(difference) <= margin
+    known = not random or runs.number >= MIN_RUNS
+    if not known:
+        name: VerdictName = "within tolerance" if inside else "inconclusive"
+        note = f"{_count(runs.number, 'repetition')} of a method that draws at random, a verdict needs {MIN_RUNS}"
+        return Verdict(name, difference, None, margin, runs.number, None, None, note)
+    reach = 0.0
+    if runs.number > 1:
+        reach = t_quantile(1 - alpha / 2, runs.number - 1) * runs.sd * math.sqrt(1 + 1 / runs.number)
+    allowed = rounding + reach
+    if abs(difference) <= allowed + 1e-9:
+        name = "reproduced"
+    elif abs(difference) <= max(margin, allowed):
+        name = "within tolerance"
+    else:
+        name = "exceeds" if difference > 0 else "below"
+    return Verdict(
+        name,
+        difference,
+        Interval(difference - allowed, difference + allowed, 1 - alpha),
+        margin,
+        runs.number,
+        None,
+        None,
+        f"{_count(runs.number, 'result')} of one set of weights",
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def in_prediction_interval(values: Sequence[float], paper: float, *, level: float = 0.95) -> bool:
     """Whether one more run of ours could have given the paper's number.
 

@@ -162,6 +162,7 @@ class MethodParams(Strict):
     title: str
     variants: dict[Name, dict[str, Any]]
     default_variant: Name
+    random_inference: bool = False  # whether repetitions with one set of weights differ; see the variants' seed
     sizes: dict[Name, MethodSize]
 
 
@@ -206,6 +207,7 @@ class BenchmarkParams(Strict):
     crop_px: Positive | None = None  # single images: side of the central crop; None: videos
     primary_metrics: tuple[str, ...]  # names of the columns of scores.csv that carry a verdict
     margin_points: dict[str, float]  # equivalence margin of the verdict, in points (0..100)
+    margin_points_on_the_way: dict[str, float] = {}  # of variants that name a checkpoint before the end
 
     @model_validator(mode="after")
     def _crop_iff_images(self) -> BenchmarkParams:

@@ -184,6 +184,18 @@ class Entry:
         return paths.submission(run.study, run.method, run.recipe, run.seed, self.variant, self.benchmark)
 
     @property
+    def server_scores(self) -> Path:
+        """What the challenge server answered, as `vosrepro submit record` wrote it."""
+        return self.submission.with_suffix(".scores.json")
+
+    @property
+    def margin_points(self) -> Mapping[str, float]:
+        """Equivalence margins; those of weights from the middle of a training may be wider."""
+        benchmark = self.benchmark_params
+        on_the_way = benchmark.margin_points_on_the_way if "checkpoint" in self.variant_params else {}
+        return {**benchmark.margin_points, **on_the_way}
+
+    @property
     def input_short_side_px(self) -> int | None:
         """Short side at which the method runs; None: the size of the files."""
         return self.run.size.input_short_side_px
@@ -300,6 +312,8 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
                 run = runs.setdefault(run.key, run)
                 for variant in group.variants:
                     settings = variant_settings(method, size, variant)
+                    if recipe.weights == "imported" and method.random_inference:  # a seed is one more repetition
+                        settings |= {"seed": settings.get("seed", 0) + seed} if seed else {}
                     for name in group.benchmarks:
                         benchmark = benchmarks.setdefault(name, load_benchmark(name, root=root))
                         entry = Entry(run, variant, name, settings, benchmark)

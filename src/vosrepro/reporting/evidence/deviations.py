@@ -10,8 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
+from vosrepro.scoring.statistics import MIN_RUNS
 from vosrepro.study.params import BenchmarkParams, Study
+from vosrepro.study.plan import Plan
 
 #: The size of params/methods/<method>.yaml whose networks and schedules are the papers'.
 FULL_SIZE = "full"
@@ -36,6 +39,7 @@ def find_deviations(evidence: Evidence) -> tuple[Deviation, ...]:
     """All deviations that can be told from parameters and artifacts, blocking ones first."""
     found = [
         *_of_study(evidence.plan.study),
+        *_of_seeds(evidence.plan),
         *(d for b in evidence.plan.benchmarks.values() for d in _of_benchmark(b)),
         *_of_training(evidence),
         *_of_commits(evidence),
@@ -61,20 +65,29 @@ def _of_study(study: Study) -> Iterable[Deviation]:
             f"Networks and schedules have the size '{study.size}', far below the papers'.",
             blocks=True,
         )
-    if len(study.seeds) < 3:
-        count = "one seed" if len(study.seeds) == 1 else f"{len(study.seeds)} seeds"
-        yield Deviation(
-            "study",
-            f"Every recipe was trained with {count}; certifying a number as reproduced takes three.",
-            blocks=False,
-        )
+
+
+def _of_seeds(plan: Plan) -> Iterable[Deviation]:
+    """Too few trainings for a verdict, said once for the study with what is lacking."""
+    seeds = len(plan.study.seeds)
+    if seeds >= MIN_RUNS or not plan.stages:
+        return
+    lacking = MIN_RUNS - seeds
+    cost = training_cost(training_hours(plan), [n for n in plan.stages if n.seed == plan.study.seeds[0]])
+    each = f"{cost} each" if cost else "at a cost that `vosrepro plan` lists"
+    yield Deviation(
+        "study",
+        f"Every recipe was trained with {'one seed' if seeds == 1 else f'{seeds} seeds'}; certifying a number as "
+        f"reproduced takes {MIN_RUNS}: {lacking} more of all, {each}.",
+        blocks=False,
+    )
 
 
 def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
     if benchmark.scoring is None:
         yield Deviation(
             benchmark.benchmark,
-            f"{benchmark.title} can be scored by the challenge server only: we keep the masks.",
+            f"{benchmark.title} is scored by the challenge server only; `vosrepro submit record` takes its answer.",
             blocks=False,
         )
     elif benchmark.scoring == "ytvos-local":

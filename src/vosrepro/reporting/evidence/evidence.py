@@ -55,6 +55,17 @@ class EntryEvidence:
         return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
 
     @property
+    def made(self) -> str | None:
+        """Digest of the masks or classes, by which copies are told from results."""
+        found = (self.infer or {}).get("masks_digest") or (self.infer or {}).get("predictions_digest")
+        return str(found) if found else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the masks wait for a server's answer."""
+        return self.entry.benchmark_params.scoring is None and self.infer is not None and not self.scores
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that the scorer wants beside the numbers."""
         return tuple(str(w) for w in (self.score or {}).get("warnings") or ())
@@ -198,7 +209,24 @@ def read_entry(entry: Entry) -> EntryEvidence:
             objects = []
             break
     infer = reader.json(entry.inference)
+    if entry.benchmark_params.scoring is None:
+        score = _with_server_scores(reader, entry, score, infer)
     return EntryEvidence(entry, score, tuple(objects), infer, tuple(reader.problems))
+
+
+def _with_server_scores(
+    reader: _Reader, entry: Entry, score: Mapping[str, Any] | None, infer: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """The score of an entry with what a server answered, if that was recorded of these very masks."""
+    record = reader.json(entry.server_scores)
+    if record is None:
+        return score
+    if record.get("masks_digest") != (infer or {}).get("masks_digest"):
+        reader.problems.append(
+            f"{entry.server_scores} is of other masks than today's: submit again and record the answer"
+        )
+        return score
+    return {**(score or {}), **record}
 
 
 def read_stage(node: StageNode) -> StageEvidence:

@@ -41,14 +41,17 @@ def study_verdict(table: Table, checks: Sequence[Check]) -> str:
 
 def compared(rows: Iterable[Row]) -> str:
     """One sentence on the rows that have published numbers."""
-    kinds: Counter[Kind] = Counter(r.verdict.kind for r in rows if any(c.published for c in r.cells.values()))
+    rows = tuple(rows)
+    kinds: Counter[Kind] = Counter(r.verdict.kind for r in rows if any(c.verdict for c in r.cells.values()))
     total = sum(kinds.values())
     if not total:
         return ""
     if kinds["not-comparable"] + kinds["not-run"] == total:
         return "No score here is comparable with a paper's; published numbers stand beside ours for orientation."
     parts = [f"{n} {LABELS[k][0]}" for k, n in kinds.most_common()]
-    return f"Of {total} rows with published numbers: {', '.join(parts)}."
+    speeds = sum(r.cells["FPS"].published is not None for r in rows)
+    apart = f" {speeds} published speeds are of other hardware and carry no verdict." if speeds else ""
+    return f"Of {total} rows with published scores: {', '.join(parts)}.{apart}"
 
 
 def environment(evidence: Evidence) -> Environment:

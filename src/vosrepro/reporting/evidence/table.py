@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from vosrepro.reporting.evidence.costs import Hours, training_cost, training_hours
 from vosrepro.reporting.evidence.deviations import Deviation, blocking, find_deviations
 from vosrepro.reporting.evidence.evidence import EntryEvidence, Evidence
 from vosrepro.reporting.evidence.intervals import over_images, over_sequences
-from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
+from vosrepro.reporting.evidence.verdicts import Origin, Verdict, adjusted, judge, sum_up
 from vosrepro.scoring.classification import METRICS
 from vosrepro.scoring.statistics import Interval, summarize_runs
 from vosrepro.study.params import BenchmarkParams
@@ -178,7 +179,8 @@ def build_table(
         entry = item.entry
         key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
         groups.setdefault(key, []).append(item)
-    rows = _adjusted([_row(evidence, tuple(g), published, deviations) for g in groups.values()])
+    hours = training_hours(evidence.plan)
+    rows = _adjusted([_row(evidence, tuple(g), published, deviations, hours) for g in groups.values()])
     methods = set(evidence.plan.methods)
     compared = {item.entry.published_name for item in evidence.entries.values()}
     left = tuple(p for k, p in published.items() if k.method in methods and k[:4] not in compared)
@@ -198,25 +200,43 @@ def _row(
     items: tuple[EntryEvidence, ...],
     published: Mapping[Key, Published],
     deviations: tuple[Deviation, ...],
+    hours: Hours,
 ) -> Row:
     entry = items[0].entry
     benchmark = entry.benchmark_params
     key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
     scopes = ("study", entry.benchmark, *(i.entry.run.key for i in items))
     blocker = blocking(deviations, *scopes)
+    origin = Origin(
+        released=entry.run.params.weights == "imported",
+        random=entry.run.method_params.random_inference,
+        copies=len([i for i in items if i.scores]) - len(_distinct(items)),
+        waiting=any(i.waiting for i in items),
+        another=training_cost(hours, entry.run.stages),
+    )
     cells: dict[str, Cell] = {}
     for metric in metrics_of(benchmark):
         paper = published.get(Key(*entry.published_name, metric))
-        cells[metric] = _cell(evidence.plan, items, metric, paper, blocker)
+        cells[metric] = _cell(evidence.plan, items, metric, paper, blocker, origin)
     speed = IMAGE_SPEED if benchmark.classifies else SPEED
     rates = {i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None}
     cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
-    return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells))
+    return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells, items))
 
 
-def _summary(benchmark: BenchmarkParams, cells: Mapping[str, Cell]) -> Verdict:
-    measured = any(c.seeds for c in cells.values())
-    return sum_up([cells[m].verdict for m in benchmark.primary_metrics], measured=measured)
+def _distinct(items: tuple[EntryEvidence, ...]) -> list[EntryEvidence]:
+    """The scored entries whose masks no other seed gave already: copies are no results of their own."""
+    found: dict[str | int, EntryEvidence] = {}
+    for item in items:
+        if item.scores:
+            found.setdefault(item.made or item.entry.run.seed, item)
+    return list(found.values())
+
+
+def _summary(benchmark: BenchmarkParams, cells: Mapping[str, Cell], items: tuple[EntryEvidence, ...]) -> Verdict:
+    measured = any(c.seeds for name, c in cells.items() if name != "FPS")
+    waiting = any(i.waiting for i in items)
+    return sum_up([cells[m].verdict for m in benchmark.primary_metrics], measured=measured, waiting=waiting)
 
 
 def _adjusted(rows: list[Row]) -> tuple[Row, ...]:
@@ -237,7 +257,7 @@ def _adjusted(rows: list[Row]) -> tuple[Row, ...]:
     for (number, metric), verdict in changed.items():
         row = result[number]
         cells = {**row.cells, metric: replace(row.cells[metric], verdict=verdict)}
-        result[number] = replace(row, cells=cells, verdict=_summary(row.benchmark, cells))
+        result[number] = replace(row, cells=cells, verdict=_summary(row.benchmark, cells, row.entries))
     return tuple(result)
 
 
@@ -247,13 +267,15 @@ def _cell(
     metric: str,
     paper: Published | None,
     blocker: Deviation | None,
+    origin: Origin,
 ) -> Cell:
     seeds = {i.entry.run.seed: 100 * i.scores[metric] for i in items if metric in i.scores}
     benchmark = items[0].entry.benchmark_params
-    margin = benchmark.margin_points.get(metric)
+    values = [100 * i.scores[metric] for i in _distinct(items) if metric in i.scores]
     verdict = None
     if paper is not None:
-        verdict = judge(list(seeds.values()), paper, margin, blocker=blocker.text if blocker else None)
+        margin = items[0].entry.margin_points.get(metric)
+        verdict = judge(values, paper, margin, blocker=blocker.text if blocker else None, origin=origin)
     return Cell(
         metric=metric,
         seeds=seeds,

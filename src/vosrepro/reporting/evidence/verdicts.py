@@ -20,6 +20,7 @@ Kind = Literal[
     "exceeds",
     "not-reproduced",
     "not-comparable",
+    "waiting",
     "not-run",
     "unpublished",
 ]
@@ -41,26 +42,58 @@ LABELS: dict[Kind, tuple[str, str]] = {
     "exceeds": ("exceeds", "↑"),
     "not-reproduced": ("not reproduced", "✗"),
     "not-comparable": ("not comparable", "≠"),
+    "waiting": ("waiting for the server", "…"),
     "not-run": ("not run", "–"),
     "unpublished": ("nothing published", "·"),
 }
 
+_OF_RELEASED = "; of released weights: "
+
 #: What each verdict means, in the report's legend (specs: two one-sided tests at 5 %).
 MEANINGS: dict[Kind, str] = {
     "reproduced": (
-        "with three runs or more, the 90 % interval over seeds lies within the margin around the published number"
+        "with three trainings or more, the 90 % interval over seeds lies within the margin around the published "
+        f"number{_OF_RELEASED}the number comes back up to its rounding and what repetitions differ"
     ),
-    "within-noise": "our mean lies within the margin, but the interval does not (or there are fewer than three runs)",
-    "inconclusive": "our mean lies outside the margin, but the interval reaches into it (or fewer than three runs)",
+    "within-noise": (
+        "our mean lies within the margin, but the interval does not (or there are fewer than three trainings)"
+        f"{_OF_RELEASED}within the margin, but not up to rounding"
+    ),
+    "inconclusive": (
+        "our mean lies outside the margin, but the interval reaches into it (or there are fewer than three trainings)"
+    ),
     "exceeds": "the whole interval lies above the margin",
     "not-reproduced": "the whole interval lies below the margin",
     "not-comparable": (
         "something that moves the score by more than the margin differs (data, network size, protocol), "
         "so the two numbers stand side by side for orientation only"
     ),
-    "not-run": "there is no score: the job has not run, or a server alone can score this split",
+    "waiting": (
+        "the masks are there, but a server alone can score this split: pack them with `snakemake -- submissions`, "
+        "upload, and give what it answers to `vosrepro submit record`"
+    ),
+    "not-run": "there is no score: the job has not run",
     "unpublished": "no paper prints this number",
 }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the results of a row come from, as far as a verdict depends on it.
+
+    Attributes:
+        released: whether the weights are those that the authors released, so that nothing was trained.
+        random: whether repetitions with one set of weights differ.
+        copies: seeds that gave the very masks of another one, and are no results of their own.
+        waiting: whether there are masks that only a server can score, and no score of them is recorded.
+        another: what one more training would cost, in words; empty if not known.
+    """
+
+    released: bool = False
+    random: bool = False
+    copies: int = 0
+    waiting: bool = False
+    another: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,31 +115,61 @@ class Verdict:
         return LABELS[self.kind][1]
 
 
-def judge(values: Sequence[float], paper: Published, margin: float | None, *, blocker: str | None = None) -> Verdict:
+def judge(
+    values: Sequence[float],
+    paper: Published,
+    margin: float | None,
+    *,
+    blocker: str | None = None,
+    origin: Origin = Origin(),
+) -> Verdict:
     """The verdict on one published number.
 
     Args:
-        values: our scores by seed, in points.
+        values: our distinct results, in points: of trainings, or of repetitions with released weights.
         paper: the published number.
         margin: equivalence margin in points, set before any run; None if the metric has none.
         blocker: the deviation that forbids a comparison, if there is one.
+        origin: where the results come from.
     """
     if not values:
-        return Verdict("not-run", MEANINGS["not-run"])
+        kind: Kind = "waiting" if origin.waiting else "not-run"
+        return Verdict(kind, MEANINGS[kind])
     if blocker:
         return Verdict("not-comparable", blocker)
     if margin is None:
         return Verdict("not-comparable", f"no margin was set in advance for {paper.key.metric}")
-    result = statistics.verdict(values, paper.value, margin=margin, rounding=paper.rounding)
+    if origin.released:
+        result = statistics.verdict_of_weights(
+            values, paper.value, margin=margin, rounding=paper.rounding, random=origin.random
+        )
+    else:
+        result = statistics.verdict(values, paper.value, margin=margin, rounding=paper.rounding)
     kind = _KINDS[result.name]
-    reach = ""
-    if result.interval is not None:
-        reach = f", 90 % interval {result.interval.low:+.1f} to {result.interval.high:+.1f}"
-    text = f"{result.difference:+.1f} points against a margin of {margin:g} ({result.note}{reach}): {MEANINGS[kind]}"
+    trained, _, released = MEANINGS[kind].partition(_OF_RELEASED)
+    meaning = released if released and origin.released else trained
+    return Verdict(kind, f"{_measured(result, origin)}: {meaning}{_after(result, origin)}", result.p_below)
+
+
+def _measured(result: statistics.Verdict, origin: Origin) -> str:
+    """What was found, in words."""
+    level = f"{100 * result.interval.level:.0f}" if result.interval else ""
+    reach = f", {level} % interval {result.interval.low:+.1f} to {result.interval.high:+.1f}" if result.interval else ""
+    same = f"; {origin.copies} more gave the same masks and count as none" if origin.copies else ""
+    return f"{result.difference:+.1f} points against a margin of {result.margin:g} ({result.note}{same}{reach})"
+
+
+def _after(result: statistics.Verdict, origin: Origin) -> str:
+    """What else a reader wants to know: the prediction interval, or how many more trainings it takes."""
+    text = ""
     if result.in_prediction is not None:
         could = "could" if result.in_prediction else "could not"
-        text += f"; the published number {could} be one more of our runs (95 % prediction interval)"
-    return Verdict(kind, text, result.p_below)
+        text = f"; the published number {could} be one more of our runs (95 % prediction interval)"
+    lacking = statistics.MIN_RUNS - result.runs
+    if lacking > 0 and not origin.released:
+        cost = f", {origin.another} each" if origin.another else ", at a cost that `vosrepro plan` lists"
+        text += f"; {lacking} more {'seed' if lacking == 1 else 'seeds'} would allow a verdict{cost}"
+    return text
 
 
 def adjusted(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -123,15 +186,16 @@ def adjusted(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return result
 
 
-def sum_up(verdicts: Sequence[Verdict | None], measured: bool) -> Verdict:
+def sum_up(verdicts: Sequence[Verdict | None], measured: bool, *, waiting: bool = False) -> Verdict:
     """A row's verdict from its primary metrics: "reproduced" needs all of them."""
     present = [v for v in verdicts if v is not None]
     if not measured:
-        return Verdict("not-run", MEANINGS["not-run"])
+        kind: Kind = "waiting" if waiting else "not-run"
+        return Verdict(kind, MEANINGS[kind])
     if not present:
         return Verdict("unpublished", MEANINGS["unpublished"])
     kinds = {v.kind for v in present}
-    for kind in ("not-comparable", "not-run", "not-reproduced", "inconclusive", "within-noise"):
+    for kind in ("not-comparable", "waiting", "not-run", "not-reproduced", "inconclusive", "within-noise"):
         if kind in kinds:
             return next(v for v in present if v.kind == kind)
     return next((v for v in present if v.kind == "reproduced"), present[0])
