@@ -44,7 +44,7 @@ def fabricate(plan: Plan) -> None:
 def fabricate_result(entry: Entry, points: dict[str, float] | None, *, made: str | None = None) -> None:
     """infer.json and, with points (0..100), score.json of one entry; `made` stands for its masks (None: its own)."""
     masks = made or f"{zlib.crc32(entry.key.encode()):016x}"
-    write_json(entry.folder / "infer.json", {"entry": entry.key, "masks_digest": masks, "timing": {}})
+    write_json(entry.inference, {"entry": entry.key, "masks_digest": masks, "timing": {}})
     if points is not None:
         values = {name: value / 100 for name, value in points.items()}
         write_json(entry.folder / "score.json", {"entry": entry.key, "global": values, "masks_digest": masks})
@@ -144,7 +144,7 @@ def _entry(plan: Plan, entry: Entry) -> None:
     speed = {"copy": 4000.0, "flow": 92.0}.get(entry.run.method, 38.0)
     speed *= 1.2 if entry.variant == "top50" else 1.0
     write_json(
-        entry.folder / "infer.json",
+        entry.inference,
         {
             "entry": entry.key,
             "params": dict(entry.variant_params),

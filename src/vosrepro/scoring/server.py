@@ -74,7 +74,7 @@ def record_answer(entry: Entry, path: Path) -> dict[str, float]:
     Raises:
         DataError: if the answer is not understood, or the entry has no masks.
     """
-    masks = read_json(entry.folder / "infer.json").get("masks_digest")
+    masks = read_json(entry.inference).get("masks_digest")
     server: Server = "youtube" if "G" in entry.benchmark_params.primary_metrics else "davis"
     values = read_answer(path, server)
     record = {
