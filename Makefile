@@ -51,6 +51,8 @@ lint: $(READY)
 	ruff check
 	snakefmt --check Snakefile workflow
 	lint-imports
+	deptry .
+	vulture
 	basedpyright --level error
 
 # Newest versions that resolve, for all supported Pythons; hashes, no addresses.

@@ -162,7 +162,7 @@ class Jobs:
 
     # --------------------------------------------------------------------------------- resources
 
-    def gpus(self, wildcards: Any) -> int:
+    def gpus(self, wildcards: Any) -> int:  # noqa: ARG002, Snakemake gives it
         """Devices of one training job."""
         return self.plan.study.gpus_per_training
 
@@ -175,7 +175,7 @@ class Jobs:
         cores = self._cores or usable
         return max(real, math.ceil(real * cores / usable)) if cores > usable else min(real, cores)
 
-    def real_threads(self, wildcards: Any, threads: int) -> int:
+    def real_threads(self, wildcards: Any, threads: int) -> int:  # noqa: ARG002, Snakemake gives it
         """Cores behind a rule's Snakemake threads: what torch may really use."""
         usable = usable_cores()
         return max(1, threads * usable // max(usable, self._cores or usable))

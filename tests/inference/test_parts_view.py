@@ -10,7 +10,6 @@ from PIL import Image
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video
 from vosrepro.inference.parts_view import (
-    frame_strip,
     gif_bytes,
     part_frames,
     write_gif,
@@ -41,7 +40,6 @@ def test_every_frame_is_drawn_with_its_parts(video, tmp_path):
     net = PartsNet(widths=(8, 8, 16, 16), width=8).eval()
     frames = list(part_frames(lambda: PartsSegmenter(net, limit=4, candidates=50), video, device=torch.device("cpu")))
     assert [f.shape for f in frames] == [(128, 160, 3)] * 4
-    assert frame_strip(iter(frames), pictures=3).shape == (128, 480, 3)
     target = tmp_path / "parts.gif"
     write_gif(iter(frames), target)
     with Image.open(target) as opened:

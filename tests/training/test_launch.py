@@ -47,7 +47,7 @@ sys.exit(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
 START = """
 import sys
 from pathlib import Path
-from vosrepro.training import launch
+from vosrepro.training.devices import launch
 launch._MODULE = "fake_vosrepro"
 status = launch.launch(sys.argv[3:], gpus=int(sys.argv[1]), processes=int(sys.argv[2]) or None, threads=2,
                        root=Path("leases"), timeout_s=5)

@@ -117,10 +117,3 @@ def gif_bytes(frames: Iterator[np.ndarray], *, frames_per_second: int = 8) -> by
         duration=round(1000 / frames_per_second),
     )
     return buffer.getvalue()
-
-
-def frame_strip(frames: Iterator[np.ndarray], *, pictures: int = 5) -> np.ndarray:
-    """Evenly spaced frames side by side, uint8 (H, pictures * W, 3)."""
-    found = list(frames)
-    places = np.linspace(0, len(found) - 1, min(pictures, len(found))).round().astype(int)
-    return np.hstack([found[i] for i in places])

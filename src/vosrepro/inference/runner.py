@@ -81,7 +81,7 @@ class Objects:
 
 
 @torch.inference_mode()
-def segment_video(
+def segment_video(  # noqa: PLR0913, options by name
     new_segmenter: Callable[[], Segmenter],
     video: Video | Source,
     *,

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 # -------------------------------------------------------------------------------------- optimizer
 
 
-def solver_table(
+def solver_table(  # noqa: PLR0913, options by name
     *,
     size: tuple[int, int],
     objects: int,

@@ -106,7 +106,7 @@ def throughput_row(node: StageNode, size: str, figures: Mapping[str, Any], *, no
     }
 
 
-def bench(
+def bench(  # noqa: PLR0913, options by name
     node: StageNode,
     study: Study,
     *,
@@ -216,7 +216,7 @@ def _loaded_rates(job: Job, study: Study, rate: Callable[..., float], steps: int
         update(job, batch)
 
     with fresh() as found:
-        loader = rate(found, lambda batch: None)
+        loader = rate(found, lambda _batch: None)
     with fresh() as found:
         same = next(found)
     step = rate(itertools.repeat(same, steps), work)

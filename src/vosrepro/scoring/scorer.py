@@ -20,7 +20,7 @@ from vosrepro.scoring.score import Score
 Arrays = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def score_folder(
+def score_folder(  # noqa: PLR0913, options by name
     results: Path | str,
     truth: Path | str,
     protocol: str,
@@ -97,7 +97,7 @@ def score_arrays(
     )
 
 
-def score_trees(
+def score_trees(  # noqa: PLR0913, options by name
     predictions: Tree,
     truth: Tree,
     protocol: str,

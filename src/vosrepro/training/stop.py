@@ -28,6 +28,6 @@ class Stop:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: object) -> None:
+    def _note(self, number: int, _frame: object) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

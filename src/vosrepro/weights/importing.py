@@ -144,7 +144,7 @@ def _load_once(method: str, model: Mapping[str, Any], state: Mapping[str, torch.
         raise CheckpointError(f"{source} holds values that are not finite, first in {broken[0]}: download it again")
 
 
-def _write(
+def _write(  # noqa: PLR0913, the facts of one record
     method: str,
     recipe: str,
     size: str,

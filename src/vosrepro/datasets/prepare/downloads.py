@@ -21,7 +21,7 @@ def download(
     target: Path,
     *,
     md5: str | None = None,
-    progress: Callable[[int, int | None], object] = lambda done, total: None,
+    progress: Callable[[int, int | None], object] = lambda _done, _total: None,
 ) -> Path:
     """Fetch a file; what is there of an earlier attempt is kept and continued.
 

@@ -23,7 +23,7 @@ from vosrepro.study.params import DataParams, pick
 log = logging.getLogger(__name__)
 
 
-def prepare(
+def prepare(  # noqa: PLR0913, options by name
     name: str,
     data: DataParams,
     sources: Sequence[Path] = (),

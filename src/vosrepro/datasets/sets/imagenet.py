@@ -23,8 +23,6 @@ from vosrepro.study.params import DataParams
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12/data"
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-#: What the official set holds; other counts are accepted, and reported.
-OFFICIAL = {"classes": 1000, "train": 1281167, "val": 50000}
 _ENDINGS = (".jpeg", ".jpg")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CopySegmenter:
     """Answers every frame with the first masks; an object that begins later is drawn over them."""
 
-    def __init__(self, model: nn.Module | None = None) -> None:
+    def __init__(self, model: nn.Module | None = None) -> None:  # noqa: ARG002, an argument of every segmenter
         """Take no model; the argument is there because every segmenter has it."""
         self._labels: torch.Tensor | None = None
         self._objects = 0

@@ -29,7 +29,7 @@ class FlowSegmenter:
 
     def __init__(
         self,
-        model: nn.Module | None = None,
+        model: nn.Module | None = None,  # noqa: ARG002, an argument of every segmenter
         *,
         preset: Literal["ultrafast", "fast", "medium"] = "medium",
     ) -> None:

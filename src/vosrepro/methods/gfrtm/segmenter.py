@@ -117,7 +117,6 @@ class GFRTMSegmenter(FRTMSegmenter):
             scores[reusing] = self.scores[reusing] + delta
             x[reusing] = self.network.refiner.Diff_process(self.stored[reusing], delta)
         x = self.network.refiner.levels(_FINE, features, [scores], x)
-        self.used_scores = scores
         logits = self.network.refiner.project(x, self._size, direct=self._direct)
         return torch.sigmoid(logits[:, 0].to(frame.dtype))
 

@@ -21,7 +21,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     Source: hkchengrex/Mask-Propagation: model/model.py (the network is in eval mode in all stages).
     """
 
-    def train(self, mode: bool = True) -> FrozenBatchNorm2d:
+    def train(self, mode: bool = True) -> FrozenBatchNorm2d:  # noqa: ARG002, torch gives it
         """Ignore the mode: there is only one."""
         return super().train(False)
 

@@ -66,14 +66,12 @@ class Cost:
 
     Attributes:
         train_seconds: wall time of all stages, mean over seeds; None if unknown or untrained.
-        device_seconds: wall time times number of processes.
         train_memory_mb: largest peak of the stages.
         infer_memory_mb: peak of inference.
         devices: where training and inference ran.
     """
 
     train_seconds: float | None
-    device_seconds: float | None
     train_memory_mb: float | None
     infer_memory_mb: float | None
     devices: tuple[str, ...]
@@ -292,16 +290,12 @@ def _cost(evidence: Evidence, items: tuple[EntryEvidence, ...]) -> Cost:
     chains = [evidence.stages_of(i.entry.run) for i in items]
     done = [c for c in chains if c and all(s.run for s in c)]
     walls = [sum(s.number("wall_seconds") or 0.0 for s in chain) for chain in done]
-    occupied = [
-        sum((s.number("wall_seconds") or 0.0) * (s.number("world_size") or 1.0) for s in chain) for chain in done
-    ]
     peaks = [s.number("peak_memory_mb") or 0.0 for chain in done for s in chain]
     memory = [_peak(i) for i in items]
     devices = [str(s.run["device"]) for c in done for s in c if s.run and s.run.get("device")]
     devices += [str(i.infer["device"]) for i in items if i.infer and i.infer.get("device")]
     return Cost(
         train_seconds=sum(walls) / len(walls) if walls else None,
-        device_seconds=sum(occupied) / len(occupied) if occupied else None,
         train_memory_mb=max(peaks) if peaks and max(peaks) > 0 else None,
         infer_memory_mb=max(memory) if memory and max(memory) > 0 else None,
         devices=tuple(dict.fromkeys(devices)),

@@ -324,7 +324,7 @@ def resize_video(
     images: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     size: tuple[int, int],
-    rng: np.random.Generator,
+    rng: np.random.Generator,  # noqa: ARG001, every preset is given one
     *,
     interpolation: str = "area",
 ) -> Clip:

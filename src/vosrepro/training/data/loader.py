@@ -151,7 +151,7 @@ def _sound(batch: Any) -> dict[str, torch.Tensor]:
     return batch
 
 
-def _begin_worker(worker: int) -> None:
+def _begin_worker(_worker: int) -> None:
     """Leave signals to the rank that owns this worker, and die with it."""
     import signal
 

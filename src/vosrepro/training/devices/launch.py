@@ -194,7 +194,7 @@ def _attend(command: Sequence[str], env: Mapping[str, str], given: Lease) -> int
     begin = functools.partial(die_with_parent, signal.SIGTERM)
     child = subprocess.Popen(command, env=dict(env), pass_fds=given.files, preexec_fn=begin)
     previous = {
-        number: signal.signal(number, lambda n, frame: child.send_signal(n))
+        number: signal.signal(number, lambda n, _frame: child.send_signal(n))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
