@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from fabricated import stage_record
 
-from vosrepro.base.files import write_json
 from vosrepro.cli import main
 from vosrepro.costs.jobs import MASK_BYTES, job_costs, training_bytes
 from vosrepro.costs.rates import Rate, Work, frame_identity, stage_identity
 from vosrepro.costs.times import Extent, Known
 from vosrepro.study.params import OptimizerParams, load_study
 from vosrepro.study.plan import load_plan
+from vosrepro.study.records import Hardware, Provenance
 
 H200, OTHER = Rate(100.0, "one H200", 2), Rate(2.0, "a laptop", 0)
 
@@ -89,18 +90,13 @@ def test_the_wanted_machine_then_an_estimate_then_another_machine(plan):
 
 def test_a_stage_trained_here_with_these_parameters_counts_first(plan):
     node = _stage(plan, "s0")
-    record = {
-        "digest": node.digest,
-        "samples_per_second": 7.0,
-        "world_size": 4,
-        "device": "cuda",
-        "provenance": {"hardware": {"gpu": "A100", "cores": 8, "cpu": "x"}},
-    }
-    write_json(node.folder / "run.json", record)
+    machine = Provenance(hardware=Hardware(gpu="A100", cores=8, cpu="x"))
+    record = stage_record(node, samples_per_second=7.0, world_size=4, device="cuda", provenance=machine)
+    record.write(node.record)
     known = {"rates": {("train", _identity(node)): [H200]}}
     assert _job(plan, "stm/s0/seed0/s0", **known).time.basis == "measured on A100"
     assert _job(plan, "stm/s0/seed0/s0", machine="H200", **known).time.basis.endswith("H200")
-    write_json(node.folder / "run.json", {**record, "digest": "changed"})
+    record.model_copy(update={"digest": "changed"}).write(node.record)
     assert _job(plan, "stm/s0/seed0/s0", **known).time.basis == "measured on one H200"
 
 

@@ -13,11 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from vosrepro.base.files import write_json, write_text
+from vosrepro.base.files import write_text
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.datasets import Video, benchmark_truth, benchmark_videos, read_annotation
 from vosrepro.scoring import score_folder
+from vosrepro.study.paths import mlflow_outcome
 from vosrepro.study.plan import Entry, Plan, Run, StageNode
+from vosrepro.study.records import (
+    DataManifest,
+    Git,
+    Hardware,
+    InferenceRecord,
+    Memory,
+    MlflowOutcome,
+    Provenance,
+    ScoreRecord,
+    SelectionRecord,
+    StageRecord,
+    Timing,
+    WeightsFile,
+)
 from vosrepro.tracking.journal import Journal
 
 #: Pixels of drift per frame, by recipe.
@@ -26,7 +41,7 @@ DRIFT = {"none": 1.6, "untrained": 9.0, "s0": 1.1, "s01": 0.9, "s02": 0.5, "s012
 
 def fabricate(plan: Plan) -> None:
     """Write every artifact of a study below the working directory (its data must exist)."""
-    write_json(plan.results / "data.json", {"digest": "d" * 16, "sets": {"davis2017": {"videos": 8}}})
+    DataManifest(digest="d" * 16, parts={"davis17-val": {"videos": 8}}).write(plan.data_manifest)
     for node in plan.stages:
         _stage(plan, node)
     for run in plan.runs:
@@ -35,38 +50,61 @@ def fabricate(plan: Plan) -> None:
         for entry in plan.entries_of(run):
             _entry(plan, entry)
     runs = {f"{run.key}/score/00000000": f"{zlib.crc32(run.key.encode()):032x}" for run in plan.runs}
-    write_json(
-        plan.results / "mlflow.json",
-        {"status": "complete", "tracking_uri": "sqlite:///mlflow.db", "experiment_id": "1", "runs": runs, "note": None},
-    )
+    outcome = MlflowOutcome(status="complete", tracking_uri="sqlite:///mlflow.db", experiment_id="1", runs=runs)
+    outcome.write(mlflow_outcome(plan.study.study))
 
 
 def fabricate_result(entry: Entry, points: dict[str, float] | None, *, made: str | None = None) -> None:
     """infer.json and, with points (0..100), score.json of one entry; `made` stands for its masks (None: its own)."""
     masks = made or f"{zlib.crc32(entry.key.encode()):016x}"
-    write_json(entry.inference, {"entry": entry.key, "masks_digest": masks, "timing": {}})
+    InferenceRecord(
+        entry=entry.key, device="cpu", precision="fp32", masks_digest=masks, timing=Timing(), memory=Memory()
+    ).write(entry.inference)
     if points is not None:
         values = {name: value / 100 for name, value in points.items()}
-        write_json(entry.folder / "score.json", {"entry": entry.key, "global": values, "masks_digest": masks})
+        record = ScoreRecord(entry=entry.key, protocol=None, global_=values, masks_digest=masks)
+        record.write(entry.score)
 
 
-def facts(command: str) -> dict[str, Any]:
+def facts(command: str) -> Provenance:
     """A provenance block that does not depend on the machine."""
-    return {
-        "command": f"vosrepro {command}",
-        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
-        "libraries": {"torch": "2.15.0", "numpy": "2.4.1"},
-        "hardware": {"cpu": "Fabricated CPU", "cores": 2, "machine": "x86_64", "gpu": None},
-        "python": "3.11.9",
-    }
+    return Provenance(
+        command=f"vosrepro {command}",
+        git=Git(commit="0123456789abcdef0123456789abcdef01234567", dirty=False),
+        libraries={"torch": "2.15.0", "numpy": "2.4.1"},
+        hardware=Hardware(cpu="Fabricated CPU", cores=2, machine="x86_64", gpu=None),
+        python="3.11.9",
+    )
+
+
+def stage_record(node: StageNode, **changes: Any) -> StageRecord:
+    """The record of a finished training, with other facts where they are given."""
+    steps = node.params.checkpoint_steps()
+    record = StageRecord(
+        stage=node.stage,
+        digest=node.digest,
+        state_digest="e" * 16,
+        data_digest="d" * 16,
+        params=node.params.model_dump(mode="json"),
+        checkpoints=tuple(WeightsFile(step=s, path=str(node.weights(s)), sha256="ab" * 32) for s in steps),
+        world_size=1,
+        device="cpu",
+        steps=node.params.steps,
+        resumed_from=(80,) if node.stage == "s1" else (),
+        wall_seconds=31.5 + len(node.recipe),
+        samples_per_second=51.0,
+        peak_memory_mb=812.0,
+        status="FINISHED",
+        provenance=facts(f"train --stage {node.stage}"),
+    )
+    return record.model_copy(update=changes)
 
 
 def _stage(plan: Plan, node: StageNode) -> None:
     seed = zlib.crc32(f"{node.method}{node.recipe}{node.stage}{node.seed}".encode())
     rng = np.random.default_rng(seed)
     start = 1.0 if node.parent is None else 0.55
-    path = node.folder / "metrics.jsonl"
-    journal = Journal(path)
+    journal = Journal(node.metrics)
     journal.start(
         key=f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}",
         study=plan.study.study,
@@ -79,28 +117,7 @@ def _stage(plan: Plan, node: StageNode) -> None:
         loss = start * math.exp(-3 * step / node.params.steps) + 0.15 + 0.05 * rng.standard_normal()
         journal.metrics({"train/loss": loss, "train/iou": 0.9 - 0.7 * loss, "train/lr": 1e-3}, step=step)
     journal.end()
-    write_json(
-        node.folder / "run.json",
-        {
-            "stage": node.stage,
-            "digest": node.digest,
-            "state_digest": "e" * 16,
-            "data_digest": "d" * 16,
-            "params": node.params.model_dump(mode="json"),
-            "checkpoints": [
-                {"step": s, "path": str(node.weights(s)), "sha256": "ab" * 32} for s in node.params.checkpoint_steps()
-            ],
-            "world_size": 1,
-            "device": "cpu",
-            "steps": node.params.steps,
-            "resumed_from": [80] if node.stage == "s1" else [],
-            "wall_seconds": 31.5 + len(node.recipe),
-            "samples_per_second": 51.0,
-            "peak_memory_mb": 812.0,
-            "status": "FINISHED",
-            "provenance": facts(f"train --stage {node.stage}"),
-        },
-    )
+    stage_record(node).write(node.record)
 
 
 def _selection(run: Run) -> None:
@@ -116,20 +133,17 @@ def _selection(run: Run) -> None:
         numbers = [str(value), str(value - 0.02), str(value + 0.02)] if value is not None else [""] * 3
         flags = [str(i == best).lower(), str(i == len(steps) - 1).lower()]
         lines.append(",".join([str(step), *numbers, *flags]))
-    write_text(run.folder / "selection.csv", "\n".join(lines) + "\n")
-    write_json(
-        run.folder / "selected.json",
-        {
-            "step": steps[best],
-            "metric": "J&F-Mean",
-            "value": values[best],
-            "last_step": steps[-1],
-            "last_value": values[-1],
-            "weights_sha256": "cd" * 32,
-            "rule": "best J&F-Mean on 4 held-out",
-            "provenance": facts("select"),
-        },
-    )
+    write_text(run.candidates, "\n".join(lines) + "\n")
+    SelectionRecord(
+        step=steps[best],
+        metric="J&F-Mean",
+        value=values[best],
+        last_step=steps[-1],
+        last_value=values[-1],
+        weights_sha256="cd" * 32,
+        rule="best J&F-Mean on 4 held-out",
+        provenance=facts("select"),
+    ).write(run.selection)
 
 
 def _entry(plan: Plan, entry: Entry) -> None:
@@ -143,32 +157,28 @@ def _entry(plan: Plan, entry: Entry) -> None:
     write_text(entry.folder / "timing.csv", with_text)
     speed = {"copy": 4000.0, "flow": 92.0}.get(entry.run.method, 38.0)
     speed *= 1.2 if entry.variant == "top50" else 1.0
-    write_json(
-        entry.inference,
-        {
-            "entry": entry.key,
-            "params": dict(entry.variant_params),
-            "device": "cpu",
-            "precision": "fp32",
-            "masks_digest": f"{zlib.crc32(entry.key.encode()):016x}",
-            "wall_seconds": 4.0,
-            "weights": None
-            if entry.run.selected_weights is None
-            else {"path": "selected.safetensors", "sha256": "cd" * 32, "step": 160},
-            "timing": {
-                "fps_amortised": speed,
-                "fps_steady": speed * 1.1,
-                "latency_p95_ms": 40.0,
-                "latency_median_ms": 26.0,
-                "init_seconds_mean": 0.05,
-                "frames": 90,
-                "fps_sequence_mean": speed * 1.02,
-                "sequences": len(videos),
-            },
-            "memory": {"peak_rss_mb": 640.0, "peak_gpu_allocated_mb": None},
-            "provenance": facts("infer"),
-        },
-    )
+    weights = WeightsFile(path="selected.safetensors", sha256="cd" * 32, step=160)
+    InferenceRecord(
+        entry=entry.key,
+        params=dict(entry.variant_params),
+        device="cpu",
+        precision="fp32",
+        masks_digest=f"{zlib.crc32(entry.key.encode()):016x}",
+        wall_seconds=4.0,
+        weights=None if entry.run.selected_weights is None else weights,
+        timing=Timing(
+            fps_amortised=speed,
+            fps_steady=speed * 1.1,
+            fps_sequence_mean=speed * 1.02,
+            init_seconds_mean=0.05,
+            latency_median_ms=26.0,
+            latency_p95_ms=40.0,
+            frames=90,
+            sequences=len(videos),
+        ),
+        memory=Memory(peak_rss_mb=640.0),
+        provenance=facts("infer"),
+    ).write(entry.inference)
     score = score_folder(
         entry.folder / "masks",
         truth.folder,

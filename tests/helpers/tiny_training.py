@@ -23,11 +23,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro import datasets
-from vosrepro.base.files import write_json
 from vosrepro.base.types import Method
 from vosrepro.methods import REGISTRY
 from vosrepro.study.params import DataParams, SelectionParams, StageParams, Study
+from vosrepro.study.paths import data_manifest
 from vosrepro.study.plan import StageNode
+from vosrepro.study.records import DataManifest
 
 STUDY = Study(
     study="tiny",
@@ -198,7 +199,7 @@ def install(monkeypatch: Any = None) -> None:
     patch(datasets, "training_videos", fake_videos)
     patch(datasets, "read_frame", fake_frame)
     patch(datasets, "read_annotation", fake_labels)
-    write_json("results/tiny/data.json", {"digest": "0123"})
+    DataManifest(digest="0123").write(data_manifest("tiny"))
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import yaml
 
-from vosrepro.base.files import write_json
 from vosrepro.base.labels import write_labels
+from vosrepro.study.paths import data_manifest
+from vosrepro.study.records import DataManifest
 
 
 def make_davis17(root: Path, *, split: str = "val", sequences: int = 2, frames: int = 6) -> None:
@@ -53,4 +54,4 @@ def write_study(folder: Path, entries: list[dict], **changes: object) -> Path:
 
 def write_manifest(study: str = "toy") -> None:
     """The manifest that the data rule would have made."""
-    write_json(Path("results") / study / "data.json", {"digest": "0" * 16})
+    DataManifest(digest="0" * 16).write(data_manifest(study))

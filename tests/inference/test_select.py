@@ -7,10 +7,11 @@ import csv
 import pytest
 import torch
 import yaml
+from fabricated import stage_record
 from toy_study import make_davis17, write_manifest, write_study
 
 from vosrepro.base.errors import CheckpointError, ConfigError
-from vosrepro.base.files import file_digest, read_json, write_json
+from vosrepro.base.files import file_digest, read_json
 from vosrepro.base.types import Method
 from vosrepro.inference.select import held_out, select_run
 from vosrepro.methods import REGISTRY
@@ -75,7 +76,7 @@ def study(root, tmp_path, monkeypatch):
     make_davis17(tmp_path / "data", split="train")
     write_manifest()
     stage = load_plan(write_study(tmp_path, [ENTRY])).stages[0]
-    write_json(stage.folder / "run.json", {"state_digest": "e" * 16})
+    stage_record(stage).write(stage.record)
     return make
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from fabricated import stage_record
 
-from vosrepro.base.files import read_json, write_json
 from vosrepro.reporting.evidence.deviations import FULL_SIZE, Deviation, blocking, find_deviations
 from vosrepro.reporting.evidence.evidence import Evidence, collect
 from vosrepro.study.params import load_benchmark
@@ -66,7 +66,7 @@ def test_only_rules_that_we_had_to_guess_block_a_benchmark(in_root, unstarted, n
 )
 def test_a_training_that_failed_or_saw_other_data_blocks_its_run_alone(own_copy: Plan, change, blocks) -> None:
     node = own_copy.run("stm", "s0", 1).stages[0]
-    write_json(node.folder / "run.json", read_json(node.folder / "run.json") | change)
+    stage_record(node, **change).write(node.record)
     assert blockers(collect(of_papers(own_copy))) == ({f"stm/{node.recipe}/seed1"} if blocks else set())
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import yaml
 
-from vosrepro.base.files import write_json
 from vosrepro.reporting.evidence.checks import expected_rows, make_checks
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.table import build_table
@@ -21,6 +20,7 @@ from vosrepro.reporting.pages.provenance import trails
 from vosrepro.scoring.classification import Accuracy, wilson
 from vosrepro.study.plan import load_plan
 from vosrepro.study.published import Key, Published
+from vosrepro.study.records import InferenceRecord, Timing, WeightsFile
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = {
@@ -86,18 +86,16 @@ def _write(entry):
     best[:350, 1] = labels[:350]
     accuracy = Accuracy(("a", "b", "c", "d"), labels, best, ())
     accuracy.write(entry.folder, extra={"predictions_digest": "f" * 16})
-    write_json(
-        entry.folder / "infer.json",
-        {
-            "timing": {"images_per_second": 800.0 + entry.run.seed, "images": IMAGES, "seconds": 0.5},
-            "params": {"crop_px": 32},
-            "data_digest": "d" * 16,
-            "predictions_digest": "f" * 16,
-            "device": "cpu",
-            "precision": "fp32",
-            "weights": {"path": "w", "sha256": "ab" * 32, "step": 40},
-        },
-    )
+    InferenceRecord(
+        entry=entry.key,
+        timing=Timing(images_per_second=800.0 + entry.run.seed, images=IMAGES, seconds=0.5),
+        params={"crop_px": 32},
+        data_digest="d" * 16,
+        predictions_digest="f" * 16,
+        device="cpu",
+        precision="fp32",
+        weights=WeightsFile(path="w", sha256="ab" * 32, step=40),
+    ).write(entry.inference)
 
 
 def _table(plan, value=75.96):

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
-from vosrepro.base.files import write_json
 from vosrepro.commands import report as command
 from vosrepro.datasets import benchmark_videos
 from vosrepro.reporting import metrics, render
 from vosrepro.study.plan import Plan
+from vosrepro.study.records import FramePair, InferenceRecord, PairsRecord
 
 
 def test_render_writes_one_page_per_method_and_the_outlets(own_copy: Plan) -> None:
@@ -83,6 +83,7 @@ def test_a_study_that_never_ran_gives_rows_not_run(unstarted: Plan) -> None:
         ("score.json", "[]"),
         ("scores.csv", "sequence,frames\nants,x\n"),
         ("infer.json", ""),
+        ("infer.json", '{"entry": "stm", "device": 3}'),
         ("counts.parquet", "not parquet"),
     ],
 )
@@ -187,9 +188,8 @@ def test_the_share_of_reused_masks_stands_beside_the_speed(own_copy: Plan) -> No
     assert "% reused" not in render(own_copy)[0].read_text()
     for entry in own_copy.entries:
         if entry.run.method == "stm":
-            path = entry.folder / "infer.json"
-            record = json.loads(path.read_text())
-            path.write_text(json.dumps({**record, "counts": {"tracked": 80, "reused": 20}}))
+            record = InferenceRecord.read(entry.inference)
+            record.model_copy(update={"counts": {"tracked": 80, "reused": 20}}).write(entry.inference)
     assert "25 % reused" in render(own_copy)[0].read_text()
 
 
@@ -197,21 +197,21 @@ def test_a_run_with_correspondences_gets_a_page_of_its_own(own_copy: Plan) -> No
     run = next(e.run for e in reversed(own_copy.entries) if e.run.method == "stm")
     video = benchmark_videos(own_copy.entries[-1].benchmark_params, own_copy.study.data)[0]
     frame = str(video.frames[0])
-    for folder in {e.run.folder for e in own_copy.entries if e.run.method == run.method}:
-        pair = {
-            "video": video.name,
-            "source": frame,
-            "target": frame,
-            "size": [64, 96],
-            "grid": [8, 12],
-            "cell_px": 8,
-            "top": 0,
-            "left": 0,
-            "begin": [1, 2],
-            "peaks": [0.5] * 96,
-        }
-        write_json(folder / "correspondences/correspondences.json", {"pairs": [pair]})
-        (folder / f"correspondences/{video.name}.png").write_bytes(
+    pair = FramePair(
+        video=video.name,
+        source=frame,
+        target=frame,
+        size=(64, 96),
+        grid=(8, 12),
+        cell_px=8,
+        top=0,
+        left=0,
+        begin=(1, 2),
+        peaks=(0.5,) * 96,
+    )
+    for each in (r for r in own_copy.runs if r.method == run.method):
+        PairsRecord(pairs=(pair,)).write(each.pairs)
+        (each.correspondences / f"{video.name}.png").write_bytes(
             cv2.imencode(".png", np.eye(96, dtype=np.uint8) * 255)[1].tobytes()
         )
     names = [path.name for path in render(own_copy)]

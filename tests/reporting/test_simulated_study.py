@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from fabricated import fabricate_result
+from fabricated import fabricate_result, stage_record
 
-from vosrepro.base.files import read_json, write_json
+from vosrepro.base.files import read_json
 from vosrepro.cli import main
 from vosrepro.reporting import load_table
 from vosrepro.reporting.evidence.summary import compared
@@ -17,6 +17,7 @@ from vosrepro.reporting.evidence.verdicts import Kind
 from vosrepro.study.params import load_study
 from vosrepro.study.plan import Plan, load_plan
 from vosrepro.study.published import Key, load_published
+from vosrepro.study.records import Hardware, Provenance
 
 SEEDS = (0, 1, 2)
 #: Our differences to the published numbers by seed, in points, for each verdict of a trained row.
@@ -91,7 +92,7 @@ def test_every_verdict_of_the_rule_comes_out(here: Path) -> None:
     assert row(plan, "s01", "top50", "davis17-val").verdict.kind == "unpublished"
     assert row(plan, "s012", "top20", "ytvos18-val").verdict.kind == "not-run"
     stage = plan.run("stm", "s012", 0).stages[-1]
-    write_json(stage.folder / "run.json", {"status": "KILLED"})
+    stage_record(stage, status="KILLED").write(stage.record)
     kinds |= {row(plan, "s012", "top50", "davis17-val").verdict.kind}
     assert kinds == set(get_args(Kind))
 
@@ -140,8 +141,9 @@ def test_too_few_seeds_say_how_many_more_and_what_they_cost(here: Path) -> None:
     text = row(plan, "s012", "top50", "davis17-val").verdict.text
     assert "2 more seeds would allow a verdict, at a cost that `vosrepro plan` lists" in text
     for node in plan.run("stm", "s012", 0).stages:
-        facts = {"digest": node.digest, "world_size": 2, "device": "cuda:0", "samples_per_second": 100.0}
-        write_json(node.folder / "run.json", {**facts, "provenance": {"hardware": {"gpu": "a GPU"}}})
+        machine = Provenance(hardware=Hardware(gpu="a GPU"))
+        trained = stage_record(node, world_size=2, device="cuda:0", samples_per_second=100.0, provenance=machine)
+        trained.write(node.record)
     text = row(plan, "s012", "top50", "davis17-val").verdict.text
     steps = {"s0": 300_000 * 14, "s1": 500_000 * 8, "s2": 150_000 * 8}
     hours = 2 * sum(steps.values()) / 100 / 3600  # of two devices

@@ -15,7 +15,7 @@ from vosrepro.study.plan import load_plan
 
 FOLDERS = r"(results|state|logs|weights|benchmarks|submissions|reports)"
 FILES = re.compile(
-    r"(run|selected|inference|infer|scores|score|data|mlflow)\.json|metrics\.jsonl|selection\.csv|sizes\.json"
+    r"(run|selected|inference|infer|scores|score|data|mlflow|correspondences)\.json|metrics\.jsonl|selection\.csv|sizes\.json"
     r"|selected\.safetensors"
 )
 RUN = ("{study}", "{method}", "{recipe}", "{seed}")

@@ -82,16 +82,16 @@ def test_a_released_file_is_converted_and_recorded(place, network):
     }
     torch.save(content, file)
     record = import_weights("frtm", file)
-    assert record["recipe"] == "released-rn18-all"  # of two that fit, the one of this file name
-    assert record["weights"] == "weights/frtm/released-rn18-all.safetensors"
-    assert record["source"]["sha256"] == file_digest(file)
-    assert record["source"]["licence"].startswith("GPL-3.0")
-    assert record["entries"]["used"] == len(content["model"])
-    assert record["entries"]["left_out_names"] == ["optimizer.state.0.exp_avg"]
-    assert record["entries"]["from_elsewhere"] == len(network.backbone.state_dict())
-    assert record["foreign_classes"] == [f"{Meter.__module__}.Meter"]
-    assert json.loads(Path("weights/frtm/released-rn18-all.json").read_text()) == record
-    found = find_setup("frtm", Path(record["weights"]))
+    assert record.recipe == "released-rn18-all"  # of two that fit, the one of this file name
+    assert record.weights == "weights/frtm/released-rn18-all.safetensors"
+    assert record.source.sha256 == file_digest(file)
+    assert record.source.licence.startswith("GPL-3.0")
+    assert record.entries.used == len(content["model"])
+    assert record.entries.left_out_names == ("optimizer.state.0.exp_avg",)
+    assert record.entries.from_elsewhere == len(network.backbone.state_dict())
+    assert record.foreign_classes == (f"{Meter.__module__}.Meter",)
+    assert json.loads(Path("weights/frtm/released-rn18-all.json").read_text()) == record.stated()
+    found = find_setup("frtm", Path(record.weights))
     loaded = build_model("frtm", found.model, weights=found.weights, seed=1, device=CPU)
     assert loaded is not None
     ours, theirs = loaded.state_dict(), network.state_dict()

@@ -195,19 +195,13 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _manifest(args: argparse.Namespace) -> None:
-    from vosrepro.base.files import write_json
-    from vosrepro.base.provenance import provenance, source_digest
+    from vosrepro.base.provenance import source_digest
     from vosrepro.study.plan import load_plan
+    from vosrepro.study.records import DataManifest, Provenance
 
     plan = load_plan(args.study)
-    manifest = prepare(plan)
-    record = {
-        "study": plan.study.study,
-        **manifest,
-        "code": source_digest("datasets"),
-        "provenance": provenance(),
-    }
-    write_json(args.out, record)
+    found, study = prepare(plan), plan.study.study
+    DataManifest(**found, study=study, code=source_digest("datasets"), provenance=Provenance.here()).write(args.out)
 
 
 def prepare(plan: Plan) -> dict[str, Any]:

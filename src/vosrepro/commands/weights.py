@@ -50,16 +50,14 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out {args.out} must end in .safetensors")
     record = import_weights(args.method, args.file, recipe=args.recipe, size=args.size, out=args.out)
     if args.json:
-        print(json.dumps(record, indent=2, sort_keys=True))
+        print(json.dumps(record.stated(), indent=2, sort_keys=True))
         return 0
-    entries, source = record["entries"], record["source"]
-    print(f"{record['weights']}: {args.method}/{record['recipe']} from {source['name']}")
-    print(
-        f"  entries: {entries['used']} used, {entries['left_out']} left out, {entries['from_elsewhere']} from elsewhere"
-    )
-    print(f"  sha256 of the released file: {source['sha256']}")
-    print(f"  licence: {source['licence']}")
-    for name in record["foreign_classes"]:
+    entries, source = record.entries, record.source
+    print(f"{record.weights}: {args.method}/{record.recipe} from {source.name}")
+    print(f"  entries: {entries.used} used, {entries.left_out} left out, {entries.from_elsewhere} from elsewhere")
+    print(f"  sha256 of the released file: {source.sha256}")
+    print(f"  licence: {source.licence}")
+    for name in record.foreign_classes:
         print(f"  not read: objects of class {name}")
     return 0
 

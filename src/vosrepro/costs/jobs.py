@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import read_json
 from vosrepro.costs.rates import Rate, at_objects, frame_identity, machine_name, stage_identity
 from vosrepro.costs.times import NOT_MEASURED, Extent, Known, Time, times, total, unit_time
+from vosrepro.study.records import StageRecord
 
 if TYPE_CHECKING:
     from vosrepro.study.params import StageParams
@@ -236,11 +236,11 @@ def frames_unknown(benchmark: str) -> str:
 def _recorded(node: StageNode) -> Rate | None:
     """What this checkout measured when it trained the stage with these parameters."""
     try:
-        record = read_json(node.record)
-        if record["digest"] != node.digest:
-            return None
-        gpus = int(record["world_size"]) if record["device"] != "cpu" else 0
-        name = machine_name(record["provenance"]["hardware"], gpus=gpus)
-        return Rate(float(record["samples_per_second"]), name, gpus)
-    except (DataError, KeyError, TypeError, ValueError):
+        record = StageRecord.read(node.record)
+    except DataError:
         return None
+    hardware = record.provenance.hardware
+    if record.digest != node.digest or record.samples_per_second is None or not hardware.name:
+        return None
+    gpus = record.world_size if record.device != "cpu" else 0
+    return Rate(record.samples_per_second, machine_name(hardware.model_dump(), gpus=gpus), gpus)

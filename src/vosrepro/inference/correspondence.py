@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 
-from vosrepro.base.files import atomic, write_json
+from vosrepro.base.files import atomic
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, read_frame
 from vosrepro.inference.runner import upload
 from vosrepro.methods import get_method
+from vosrepro.study.records import FramePair, PairsRecord
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,28 +49,30 @@ def write_pairs(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.
         side = entry.input_short_side_px
         images = (torch.from_numpy(read_frame(video.frames[i])) for i in (first, last))
         source, target = (upload(image, device, side) for image in images)
-        pairs.append(_pair(card.correspond(model, source, target), source, video, first, last))
+        found = card.correspond(model, source, target)
+        peaks = found.weights.amax(dim=1, keepdim=True)
+        grey = (found.weights / peaks.clamp_min(1e-12) * 255).round().to(torch.uint8).cpu().numpy()
         with atomic(folder / f"{video.name}.png") as temporary:
-            temporary.write_bytes(cv2.imencode(".png", pairs[-1].pop("image"))[1].tobytes())
-    write_json(folder / "correspondences.json", {"benchmark": entry.benchmark, "pairs": pairs})
+            temporary.write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+        pairs.append(_pair(found, peaks, source, video, first, last))
+    PairsRecord(benchmark=entry.benchmark, pairs=tuple(pairs)).write(run.pairs)
 
 
-def _pair(found: Correspondence, source: torch.Tensor, video: Video, first: int, last: int) -> dict[str, Any]:
-    peaks = found.weights.amax(dim=1, keepdim=True)
-    image = (found.weights / peaks.clamp_min(1e-12) * 255).round().to(torch.uint8)
-    return {
-        "video": video.name,
-        "source": str(video.frames[first]),
-        "target": str(video.frames[last]),
-        "size": [source.shape[1], source.shape[2]],
-        "grid": list(found.grid),
-        "cell_px": found.cell_px,
-        "top": found.padding.top,
-        "left": found.padding.left,
-        "begin": found.cell(*_on_an_object(video, first, source.shape[1])),
-        "peaks": [round(float(p), 4) for p in peaks[:, 0]],
-        "image": image.cpu().numpy(),
-    }
+def _pair(
+    found: Correspondence, peaks: torch.Tensor, source: torch.Tensor, video: Video, first: int, last: int
+) -> FramePair:
+    return FramePair(
+        video=video.name,
+        source=str(video.frames[first]),
+        target=str(video.frames[last]),
+        size=(source.shape[1], source.shape[2]),
+        grid=found.grid,
+        cell_px=found.cell_px,
+        top=found.padding.top,
+        left=found.padding.left,
+        begin=found.cell(*_on_an_object(video, first, source.shape[1])),
+        peaks=tuple(round(float(p), 4) for p in peaks[:, 0]),
+    )
 
 
 def _on_an_object(video: Video, first: int, height: int) -> tuple[int, int]:

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from vosrepro.base.errors import VosreproError
-from vosrepro.base.files import read_json
 from vosrepro.datasets import read_frame
 from vosrepro.reporting.evidence.table import Row
+from vosrepro.study.records import FramePair, PairsRecord
 
 _JPEG_QUALITY = 85
 
@@ -31,13 +31,12 @@ def load_pairs(row: Row | None) -> dict[str, Any] | None:
     """
     if row is None or not row.entries:
         return None
-    folder = row.entries[0].entry.run.correspondences
+    run = row.entries[0].entry.run
     try:
-        record = read_json(folder / "correspondences.json")
-        pairs = [_shown(pair, folder) for pair in record["pairs"]]
-    except (VosreproError, OSError, KeyError):
+        pairs = [_shown(pair, run.correspondences) for pair in PairsRecord.read(run.pairs).pairs]
+    except (VosreproError, OSError):
         return None
-    return {"run": row.entries[0].entry.run.key, "pairs": pairs}
+    return {"run": run.key, "pairs": pairs}
 
 
 def load_parts(row: Row | None) -> str | None:
@@ -48,14 +47,14 @@ def load_parts(row: Row | None) -> str | None:
     return _url("image/gif", path.read_bytes()) if path.is_file() else None
 
 
-def _shown(pair: dict[str, Any], folder: Path) -> dict[str, Any]:
-    weights = (folder / f"{pair['video']}.png").read_bytes()
-    size = (pair["size"][1], pair["size"][0])
+def _shown(pair: FramePair, folder: Path) -> dict[str, Any]:
+    weights = (folder / f"{pair.video}.png").read_bytes()
+    frames = [Path(pair.source), Path(pair.target)]
     return {
-        **pair,
+        **pair.stated(),
         "weights": _url("image/png", weights),
-        "frames": [_jpeg(Path(pair[which]), size) for which in ("source", "target")],
-        "names": [Path(pair[which]).stem for which in ("source", "target")],
+        "frames": [_jpeg(frame, (pair.size[1], pair.size[0])) for frame in frames],
+        "names": [frame.stem for frame in frames],
     }
 
 

@@ -128,12 +128,13 @@ class Accuracy:
             folder: created if need be.
             extra: further keys of score.json, such as provenance.
         """
-        from vosrepro.base.files import write_json, write_text
+        from vosrepro.base.files import write_text
+        from vosrepro.study.records import ScoreRecord
 
         folder = Path(folder)
         lines = ["class,images,Top1,Top5", *(",".join(map(str, row)) for row in self.by_class())]
         write_text(folder / ENTRY_TABLE, "\n".join(lines) + "\n")
-        write_json(folder / ENTRY_SCORE, self.summary() | dict(extra or {}))
+        ScoreRecord.model_validate(self.summary() | dict(extra or {})).write(folder / ENTRY_SCORE)
 
 
 def score_predictions(path: Path, images: Sequence[LabeledImage], classes: Sequence[str]) -> Accuracy:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import file_digest, read_json, write_json
-from vosrepro.base.provenance import provenance
+from vosrepro.base.files import file_digest
 from vosrepro.datasets import benchmark_images, benchmark_truth
 from vosrepro.datasets.sets.davis import truth as davis_truth
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
 from vosrepro.study.paths import TRUTH_CACHE
 from vosrepro.study.plan import Entry, Plan, Run
+from vosrepro.study.records import BesideScore, InferredEntry, Provenance, RunInference, RunScores, ScoreRecord
 from vosrepro.tracking.journal import Journal
 
 
@@ -27,7 +28,7 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
             not name each image once.
     """
     started = time.monotonic()
-    inference = read_json(run.inference)
+    inference = RunInference.read(run.inference)
     journal = Journal(run.journal("score"))
     journal.start(
         key=f"{run.key}/score/{file_digest(run.inference)[:8]}",
@@ -37,7 +38,7 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
         params={e.key: e.benchmark_params.scoring for e in plan.entries_of(run)},
         tags={},
     )
-    summary: dict[str, Any] = {}
+    summary: dict[str, Mapping[str, float] | None] = {}
     with journal:
         for number, entry in enumerate(plan.entries_of(run)):
             values = _score_entry(plan, entry, _inferred(inference, entry), processes)
@@ -45,19 +46,12 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
             name = f"{entry.variant}/{entry.benchmark}"
             journal.metrics({f"{name}/{k}": v for k, v in (values or {}).items()}, step=number)
         journal.end()
-    write_json(
-        run.scores,
-        {
-            "run": run.key,
-            "entries": summary,
-            "wall_seconds": round(time.monotonic() - started, 3),
-            "provenance": provenance(),
-        },
-    )
+    wall_seconds = round(time.monotonic() - started, 3)
+    RunScores(run=run.key, entries=summary, wall_seconds=wall_seconds, provenance=Provenance.here()).write(run.scores)
 
 
-def _inferred(inference: dict[str, Any], entry: Entry) -> dict[str, Any]:
-    record = inference.get("entries", {}).get(entry.key)
+def _inferred(inference: RunInference, entry: Entry) -> InferredEntry:
+    record = inference.entries.get(entry.key)
     if record is None:
         raise DataError(
             f"{entry.run.inference} does not list {entry.key}: delete that file and run again; finished videos are kept"
@@ -65,14 +59,14 @@ def _inferred(inference: dict[str, Any], entry: Entry) -> dict[str, Any]:
     return record
 
 
-def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes: int) -> dict[str, float] | None:
+def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: int) -> Mapping[str, float] | None:
     benchmark = entry.benchmark_params
-    extra = {
+    extra: dict[str, Any] = {
         "entry": entry.key,
         "benchmark": benchmark.benchmark,
         "benchmark_version": benchmark.version,
-        **{k: v for k, v in inference.items() if k in ("masks_digest", "predictions_digest")},
-        "provenance": provenance(),
+        **inferred.digests(),
+        "provenance": Provenance.here(),
     }
     if benchmark.classifies:
         images, classes = benchmark_images(benchmark, plan.study.data)
@@ -81,7 +75,7 @@ def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes:
         return found.global_
     if benchmark.scoring is None:
         note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
-        write_json(entry.score, {"protocol": None, "global": None, "note": note, **extra})
+        ScoreRecord(protocol=None, global_=None, note=note, **extra).write(entry.score)
         return None
     truth = benchmark_truth(benchmark, plan.study.data)
     score = score_folder(
@@ -98,15 +92,14 @@ def _score_entry(plan: Plan, entry: Entry, inference: dict[str, Any], processes:
     return dict(score.global_)
 
 
-def _beside(plan: Plan, entry: Entry) -> dict[str, Any] | None:
+def _beside(plan: Plan, entry: Entry) -> BesideScore | None:
     """The same masks against the benchmark's other ground truth: informative, so its data may be missing."""
     other = entry.benchmark_params.beside
     if other is None:
         return None
-    named = {"title": other.title, "protocol": other.scoring}
     try:
         truth = davis_truth(other.dataset, other.split, plan.study.data)
     except DataError as error:
-        return {**named, "global": None, "note": str(error)}
+        return BesideScore(title=other.title, protocol=other.scoring, global_=None, note=str(error))
     score = score_folder(entry.masks, truth.folder, other.scoring, sequences=truth.sequences, cache=TRUTH_CACHE)
-    return {**named, "global": dict(score.global_)}
+    return BesideScore(title=other.title, protocol=other.scoring, global_=score.global_)

@@ -136,14 +136,15 @@ class Score:
             split: part of the official file names: global_results-<split>.csv and
                 per-sequence_results-<split>.csv.
         """
-        from vosrepro.base.files import write_json, write_text
+        from vosrepro.base.files import write_text
+        from vosrepro.study.records import ScoreRecord
 
         folder = Path(folder)
         self._write_counts(folder)
         write_text(folder / ENTRY_TABLE, _csv(self.header(), self.table()))
         write_text(folder / f"global_results-{split}.csv", self.official_global())
         write_text(folder / f"per-sequence_results-{split}.csv", self.official_objects())
-        write_json(folder / ENTRY_SCORE, self.summary() | dict(extra or {}))
+        ScoreRecord.model_validate(self.summary() | dict(extra or {})).write(folder / ENTRY_SCORE)
 
     def summary(self) -> dict[str, Any]:
         """What score.json holds."""

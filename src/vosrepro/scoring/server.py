@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import file_digest, read_json, write_json
-from vosrepro.base.provenance import provenance
+from vosrepro.base.files import file_digest
 from vosrepro.scoring.submission import Server
 from vosrepro.study.plan import Entry
+from vosrepro.study.records import InferenceRecord, Provenance, ServerAnswer
 
 _SCORES = "scores.txt"
 _NAMES: Mapping[Server, Mapping[str, str]] = {
@@ -74,21 +74,20 @@ def record_answer(entry: Entry, path: Path) -> dict[str, float]:
     Raises:
         DataError: if the answer is not understood, or the entry has no masks.
     """
-    masks = read_json(entry.inference).get("masks_digest")
+    masks = InferenceRecord.read(entry.inference).masks_digest
     server: Server = "youtube" if "G" in entry.benchmark_params.primary_metrics else "davis"
     values = read_answer(path, server)
-    record = {
-        "entry": entry.key,
-        "benchmark": entry.benchmark,
-        "protocol": f"server of {server}",
-        "global": values,
-        "answer": path.name,
-        "answer_sha256": file_digest(path),
-        "submission_sha256": file_digest(entry.submission) if entry.submission.is_file() else None,
-        "masks_digest": masks,
-        "provenance": provenance(),
-    }
-    write_json(entry.server_scores, record)
+    ServerAnswer(
+        entry=entry.key,
+        benchmark=entry.benchmark,
+        protocol=f"server of {server}",
+        global_=values,
+        answer=path.name,
+        answer_sha256=file_digest(path),
+        submission_sha256=file_digest(entry.submission) if entry.submission.is_file() else None,
+        masks_digest=masks,
+        provenance=Provenance.here(),
+    ).write(entry.server_scores)
     return values
 
 

@@ -21,6 +21,7 @@ STAGE_RECORD, STAGE_METRICS = "run.json", "metrics.jsonl"
 SELECTION_RECORD, SELECTION_TABLE, SELECTED_WEIGHTS = "selected.json", "selection.csv", "selected.safetensors"
 RUN_INFERENCE, RUN_SCORES = "inference.json", "scores.json"
 ENTRY_INFERENCE, ENTRY_SCORE, ENTRY_TABLE = "infer.json", "score.json", "scores.csv"
+PAIRS_RECORD = "correspondences.json"
 #: In a folder of scaled copies, the original sizes of its videos; written last.
 RESIZED_SIZES = "sizes.json"
 

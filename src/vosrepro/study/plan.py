@@ -137,6 +137,11 @@ class Run:
         return self.folder / "correspondences"
 
     @property
+    def pairs(self) -> Path:
+        """Those pairs; written after their images."""
+        return self.correspondences / paths.PAIRS_RECORD
+
+    @property
     def parts_animation(self) -> Path:
         """Tracked parts of one video."""
         return self.folder / "parts.gif"

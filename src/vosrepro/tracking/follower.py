@@ -21,13 +21,13 @@ import signal
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.study.paths import TRACKING
+from vosrepro.study.records import MlflowOutcome
 from vosrepro.tracking.mirror import Mirror, journals
 from vosrepro.tracking.processes import Lock, Process
 from vosrepro.tracking.store import Store, enabled, tracking_uri, without_password
@@ -36,28 +36,6 @@ log = logging.getLogger(__name__)
 
 _TICK_S = 0.2
 _LONGEST_PAUSE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """results/<study>/mlflow.json.
-
-    Attributes:
-        status: "complete", "off" or "broken".
-        tracking_uri: the store, without a password.
-        runs: key of a parent or a job -> MLflow run id.
-        note: why it is off or broken.
-    """
-
-    status: str
-    tracking_uri: str
-    experiment_id: str | None = None
-    runs: Mapping[str, str] = field(default_factory=dict)
-    note: str = ""
-
-    def write(self, path: Path | str) -> None:
-        """Write it as JSON."""
-        write_json(path, asdict(self))
 
 
 def follow(study: str, *, parent_pid: int, poll_s: float = 2.0) -> None:
@@ -86,7 +64,7 @@ def follow(study: str, *, parent_pid: int, poll_s: float = 2.0) -> None:
         lock.release()
 
 
-def complete(study: str, out: Path | str, *, answer_s: float = 60.0) -> Outcome:
+def complete(study: str, out: Path | str, *, answer_s: float = 60.0) -> MlflowOutcome:
     """Mirror everything that is left and write mlflow.json.
 
     A living follower is asked to do it. One that does not answer in time is killed if it is on this
@@ -124,13 +102,13 @@ def complete(study: str, out: Path | str, *, answer_s: float = 60.0) -> Outcome:
         lock.release()
 
 
-def mirror_once(study: str) -> Outcome:
+def mirror_once(study: str) -> MlflowOutcome:
     """Mirror what there is now, unless a follower does so anyway."""
     if not enabled():
         return _off()
     lock = Lock(TRACKING / f"{study}.lock")
     if not lock.acquire():
-        return Outcome("followed", _public_uri(), note=f"process {lock.holder().get('pid')} mirrors")
+        return _outcome("followed", f"process {lock.holder().get('pid')} mirrors")
     try:
         return _Opener(study).attempt(final=True)
     finally:
@@ -151,7 +129,7 @@ class _Opener:
         """Whether the open database was removed; MLflow cannot open it anew in the same process."""
         return self._mirror is not None and self._mirror.store.lost()
 
-    def attempt(self, *, final: bool, out: Path | str | None = None) -> Outcome:
+    def attempt(self, *, final: bool, out: Path | str | None = None) -> MlflowOutcome:
         """Mirror once; whatever a store does wrong becomes one warning and the outcome "broken"."""
         try:
             if self._mirror is None:
@@ -160,13 +138,13 @@ class _Opener:
             self._mirror.sync(final=final)
             self.took_s = time.monotonic() - began
             experiment = self._mirror.store.experiment_id
-            outcome = Outcome("complete", _public_uri(), experiment, self._mirror.runs())
+            outcome = _outcome("complete", experiment_id=experiment, runs=self._mirror.runs())
             self.failed = False
         except Exception as error:  # the study must not end because of the tracker
             self._mirror, self.failed = None, True
             text = " ".join(str(error).split()) or type(error).__name__
             note = without_password(text)[:300]
-            outcome = Outcome("broken", _public_uri(), note=note)
+            outcome = _outcome("broken", note)
             if note != self._warned:
                 self._warned = note
                 log.warning("MLflow does not work (%s); journals and results are complete", note)
@@ -207,31 +185,34 @@ def _stop(lock: Lock) -> bool:
     return True
 
 
-def _give_up(lock: Lock, out: Path | str) -> Outcome:
+def _give_up(lock: Lock, out: Path | str) -> MlflowOutcome:
     holder = lock.holder()
     note = f"process {holder.get('pid')} on {holder.get('host')} mirrors but does not answer"
     log.warning("MLflow is not complete: %s", note)
-    outcome = Outcome("broken", _public_uri(), note=note)
+    outcome = _outcome("broken", note)
     outcome.write(out)
     return outcome
 
 
-def _answer(study: str, request: Mapping[str, str]) -> Outcome | None:
+def _answer(study: str, request: Mapping[str, str]) -> MlflowOutcome | None:
     """What the follower wrote, if it answered this request."""
     if _read(_reply(study)).get("id") != request["id"]:
         return None
-    outcome = Outcome(**read_json(request["out"]))
+    outcome = MlflowOutcome.read(request["out"])
     if outcome.status == "broken":
         log.warning("MLflow does not work (%s); journals and results are complete", outcome.note)
     return outcome
 
 
-def _off() -> Outcome:
-    return Outcome("off", _public_uri(), note="switched off by VOSREPRO_MLFLOW")
+def _off() -> MlflowOutcome:
+    return _outcome("off", "switched off by VOSREPRO_MLFLOW")
 
 
-def _public_uri() -> str:
-    return without_password(tracking_uri())
+def _outcome(
+    status: str, note: str = "", *, experiment_id: str | None = None, runs: Mapping[str, str] | None = None
+) -> MlflowOutcome:
+    address = without_password(tracking_uri())
+    return MlflowOutcome(status=status, tracking_uri=address, experiment_id=experiment_id, runs=runs or {}, note=note)
 
 
 def _request(study: str) -> Path:

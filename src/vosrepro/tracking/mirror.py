@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import file_digest, read_json, value_digest
+from vosrepro.base.files import file_digest, value_digest
 from vosrepro.study import paths
+from vosrepro.study.records import DataManifest
 from vosrepro.tracking.processes import lived_at
 from vosrepro.tracking.store import Store, StoredRun, metric_name
 from vosrepro.tracking.tail import JournalState, JournalTail, MetricRow
@@ -242,6 +243,6 @@ def _data_tag(study: str, state: JournalState) -> dict[str, str]:
     try:
         if path.stat().st_mtime > state.started:
             return {}
-        return {"data_digest": str(read_json(path)["digest"])}
-    except (OSError, DataError, KeyError, TypeError):
+        return {"data_digest": DataManifest.read(path).digest}
+    except (OSError, DataError):
         return {}

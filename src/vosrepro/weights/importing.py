@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
-from vosrepro.base.files import file_digest, write_json
-from vosrepro.base.provenance import provenance
+from vosrepro.base.files import file_digest
 from vosrepro.methods import get_method
 from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.study.params import RecipeParams, load_method, pick
 from vosrepro.study.paths import imported_weights
+from vosrepro.study.records import ImportedTensors, ImportRecord, Provenance, ReleasedSource
 from vosrepro.weights.files import build_model, load_strictly, save_weights
 from vosrepro.weights.released import how_to_get, load_released, released_file
 
@@ -30,7 +30,7 @@ def import_weights(
     recipe: str | None = None,
     size: str = "full",
     out: Path | None = None,
-) -> dict[str, Any]:
+) -> ImportRecord:
     """Convert a released checkpoint and write weights and record side by side.
 
     Args:
@@ -41,8 +41,7 @@ def import_weights(
         out: safetensors file to write; None: where the study `released` looks for it.
 
     Returns:
-        The record: "weights", "weights_sha256", "source" (name, bytes, digest, licence, where it comes from),
-        "entries" (used, left out, added from elsewhere), "foreign_classes", "model", "provenance".
+        The record.
 
     Raises:
         DataError: if the file lacks, saying where to download it and where to put it.
@@ -153,7 +152,7 @@ def _write(  # noqa: PLR0913, the facts of one record
     state: Mapping[str, torch.Tensor],
     model: Mapping[str, Any],
     out: Path | None,
-) -> dict[str, Any]:
+) -> ImportRecord:
     out = out or imported_weights(method, recipe)
     digest = file_digest(file)
     facts = load_released().file(method, recipe)
@@ -169,29 +168,29 @@ def _write(  # noqa: PLR0913, the facts of one record
     known = {id(value) for value in given.values()}
     left = [name for name, value in given.items() if id(value) not in ours]
     added = [name for name, value in state.items() if id(value) not in known]
-    record = {
+    record = ImportRecord(
         **described,
-        "weights": str(out),
-        "weights_sha256": file_digest(out),
-        "source": {
-            "name": file.name,
-            "bytes": file.stat().st_size,
-            "sha256": digest,
-            "obtain": facts.obtain if facts else "unknown",
-            "licence": facts.licence if facts else "unknown: ask the authors",
-            "note": facts.note if facts else "",
-        },
-        "entries": {
-            "used": len(given) - len(left),
-            "left_out": len(left),
-            "left_out_names": left[:_SHOWN],
-            "from_elsewhere": len(added),
-            "from_elsewhere_names": added[:_SHOWN],
-        },
-        "foreign_classes": list(released.foreign),
-        "provenance": provenance(),
-    }
-    write_json(out.with_suffix(".json"), record)
+        weights=str(out),
+        weights_sha256=file_digest(out),
+        source=ReleasedSource(
+            name=file.name,
+            bytes=file.stat().st_size,
+            sha256=digest,
+            obtain=facts.obtain if facts else "unknown",
+            licence=facts.licence if facts else "unknown: ask the authors",
+            note=facts.note if facts else "",
+        ),
+        entries=ImportedTensors(
+            used=len(given) - len(left),
+            left_out=len(left),
+            left_out_names=tuple(left[:_SHOWN]),
+            from_elsewhere=len(added),
+            from_elsewhere_names=tuple(added[:_SHOWN]),
+        ),
+        foreign_classes=tuple(released.foreign),
+        provenance=Provenance.here(),
+    )
+    record.write(out.with_suffix(".json"))
     return record
 
 

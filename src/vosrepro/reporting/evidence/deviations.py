@@ -6,9 +6,8 @@ touches is then "not comparable".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
@@ -100,7 +99,7 @@ def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
 
 def _of_training(evidence: Evidence) -> Iterable[Deviation]:
     for stage in evidence.stages.values():
-        node, run = stage.node, stage.run or {}
+        node, run = stage.node, stage.run
         name = f"{node.method}/{node.recipe}/seed{node.seed}"
         if node.params.precision != "fp32":
             yield Deviation(
@@ -108,10 +107,11 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
                 f"{name}/{node.stage} was trained in {node.params.precision}; the papers used fp32.",
                 blocks=False,
             )
-        if run.get("status") not in (None, "FINISHED"):
-            yield Deviation(name, f"{name}/{node.stage} ended as {run['status']}, not FINISHED.", blocks=True)
-        digest = run.get("data_digest")
-        if digest and evidence.data_digest and digest != evidence.data_digest:
+        if run is None:
+            continue
+        if run.status != "FINISHED":
+            yield Deviation(name, f"{name}/{node.stage} ended as {run.status}, not FINISHED.", blocks=True)
+        if run.data_digest and evidence.data_digest and run.data_digest != evidence.data_digest:
             yield Deviation(
                 name,
                 f"{name}/{node.stage} was trained on data that differ from today's manifest.",
@@ -120,28 +120,17 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
 
 
 def _of_commits(evidence: Evidence) -> Iterable[Deviation]:
-    states = [_git(a) for a in _artifacts(evidence)]
-    commits = {s["commit"] for s in states if s.get("commit")}
+    states = [facts.git for facts in evidence.provenances()]
+    commits = {state.commit for state in states if state.commit}
     if len(commits) > 1:
         yield Deviation(
             "study",
             f"The artifacts come from {len(commits)} commits; each number's provenance names its own.",
             blocks=False,
         )
-    if any(s.get("dirty") for s in states):
+    if any(state.dirty for state in states):
         yield Deviation(
             "study",
             "Some artifacts were made with uncommitted changes; their provenance is marked 'dirty'.",
             blocks=False,
         )
-
-
-def _artifacts(evidence: Evidence) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any] | None] = [s.run for s in evidence.stages.values()]
-    found += [r.selected for r in evidence.runs.values()]
-    found += [a for e in evidence.entries.values() for a in (e.score, e.infer)]
-    return [a for a in found if a]
-
-
-def _git(artifact: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (artifact.get("provenance") or {}).get("git") or {}

@@ -6,18 +6,30 @@ Nothing here interprets a number; see `vosrepro.reporting.evidence.table`.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import read_json, value_digest
 from vosrepro.study.paths import mlflow_outcome
 from vosrepro.study.plan import Entry, Plan, Run, StageNode
+from vosrepro.study.records import (
+    DataManifest,
+    InferenceRecord,
+    Memory,
+    MlflowOutcome,
+    Provenance,
+    Record,
+    ScoreRecord,
+    SelectionRecord,
+    ServerAnswer,
+    StageRecord,
+    Timing,
+)
 from vosrepro.tracking.journal import read_events
 
-Value = TypeVar("Value")
+Found = TypeVar("Found", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -43,22 +55,20 @@ class EntryEvidence:
     """
 
     entry: Entry
-    score: Mapping[str, Any] | None
+    score: ScoreRecord | None
     objects: tuple[ObjectScore, ...]
-    infer: Mapping[str, Any] | None
+    infer: InferenceRecord | None
     problems: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Mapping[str, float]:
         """Global values in 0..1 by metric name; empty when not scored."""
-        values = (self.score or {}).get("global") or {}
-        return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+        return (self.score.global_ if self.score else None) or {}
 
     @property
     def made(self) -> str | None:
         """Digest of the masks or classes, by which copies are told from results."""
-        found = (self.infer or {}).get("masks_digest") or (self.infer or {}).get("predictions_digest")
-        return str(found) if found else None
+        return (self.infer.masks_digest or self.infer.predictions_digest) if self.infer else None
 
     @property
     def waiting(self) -> bool:
@@ -68,17 +78,17 @@ class EntryEvidence:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that the scorer wants beside the numbers."""
-        return tuple(str(w) for w in (self.score or {}).get("warnings") or ())
+        return self.score.warnings if self.score else ()
 
     @property
-    def timing(self) -> Mapping[str, Any]:
+    def timing(self) -> Timing:
         """The timing block of infer.json, possibly empty."""
-        return (self.infer or {}).get("timing") or {}
+        return self.infer.timing if self.infer else Timing()
 
     @property
-    def memory(self) -> Mapping[str, Any]:
+    def memory(self) -> Memory:
         """The memory block of infer.json, possibly empty."""
-        return (self.infer or {}).get("memory") or {}
+        return self.infer.memory if self.infer else Memory()
 
 
 @dataclass(frozen=True)
@@ -94,19 +104,14 @@ class StageEvidence:
     """What is known of one training job: run.json and the curves of metrics.jsonl."""
 
     node: StageNode
-    run: Mapping[str, Any] | None
+    run: StageRecord | None
     curves: Mapping[str, Curve]
     problems: tuple[str, ...] = ()
 
-    def number(self, name: str) -> float | None:
-        """A number of run.json, e.g. "wall_seconds"; None when it is not there."""
-        value = (self.run or {}).get(name)
-        return float(value) if isinstance(value, int | float) else None
-
     @property
-    def resumed_from(self) -> Sequence[int]:
+    def resumed_from(self) -> tuple[int, ...]:
         """Steps from which the job was resumed."""
-        return (self.run or {}).get("resumed_from") or ()
+        return self.run.resumed_from if self.run else ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class RunEvidence:
     """What is known of one method / recipe / seed beyond its entries."""
 
     run: Run
-    selected: Mapping[str, Any] | None
+    selected: SelectionRecord | None
     candidates: tuple[Candidate, ...]
     problems: tuple[str, ...] = ()
 
@@ -137,15 +142,26 @@ class Evidence:
     entries: Mapping[str, EntryEvidence]  # by Entry.key
     stages: Mapping[Path, StageEvidence]  # by StageNode.folder
     runs: Mapping[str, RunEvidence]  # by Run.key
-    data: Mapping[str, Any] | None  # results/<study>/data.json
-    data_digest: str | None
-    mlflow: Mapping[str, Any] | None
+    data: DataManifest | None
+    mlflow: MlflowOutcome | None
     problems: tuple[str, ...] = ()
+
+    @property
+    def data_digest(self) -> str | None:
+        """What the manifest states of the data; None without a manifest."""
+        return self.data.digest if self.data else None
 
     @property
     def training_seconds(self) -> float:
         """Wall time of all training jobs together."""
-        return sum(s.number("wall_seconds") or 0.0 for s in self.stages.values())
+        return sum(s.run.wall_seconds for s in self.stages.values() if s.run)
+
+    def provenances(self) -> Iterator[Provenance]:
+        """Of every record of training, selection, inference and scoring."""
+        yield from (s.run.provenance for s in self.stages.values() if s.run)
+        yield from (r.selected.provenance for r in self.runs.values() if r.selected)
+        for entry in self.entries.values():
+            yield from (record.provenance for record in (entry.infer, entry.score) if record)
 
     def stages_of(self, run: Run) -> tuple[StageEvidence, ...]:
         """The training jobs of a run, from the first stage on (shared ones included)."""
@@ -158,38 +174,38 @@ class _Reader:
 
     problems: list[str] = field(default_factory=list)
 
-    def json(self, path: Path) -> Any:
-        value = self._read(path, read_json)
-        if value is not None and not isinstance(value, dict):
-            self.problems.append(f"{path} does not hold a JSON object: delete it and run again")
-            return None
-        return value
+    def record(self, kind: type[Found], path: Path) -> Found | None:
+        try:
+            return kind.read(path) if path.exists() else None
+        except DataError as error:
+            self.problems.append(str(error))
+        except OSError as error:
+            self.problems.append(_unreadable(path, error))
+        return None
 
     def rows(self, path: Path) -> list[dict[str, str]]:
-        return self._read(path, _csv_rows) or []
-
-    def _read(self, path: Path, read: Callable[[Path], Value]) -> Value | None:
-        if not path.exists():
-            return None
         try:
-            return read(path)
-        except (DataError, OSError, ValueError, KeyError) as error:
-            self.problems.append(f"{path} cannot be read ({error}): delete it and run again")
-            return None
+            return _csv_rows(path) if path.exists() else []
+        except (OSError, ValueError, csv.Error) as error:
+            self.problems.append(_unreadable(path, error))
+            return []
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path} cannot be read ({error}): delete it and run again"
 
 
 def collect(plan: Plan) -> Evidence:
     """Read every artifact of a study that exists; paths are relative to the working directory."""
     reader = _Reader()
-    data = reader.json(plan.data_manifest)
-    mlflow = reader.json(mlflow_outcome(plan.study.study))
+    data = reader.record(DataManifest, plan.data_manifest)
+    mlflow = reader.record(MlflowOutcome, mlflow_outcome(plan.study.study))
     return Evidence(
         plan=plan,
         entries={entry.key: read_entry(entry) for entry in plan.entries},
         stages={node.folder: read_stage(node) for node in plan.stages},
         runs={run.key: _read_run(run) for run in plan.runs},
         data=data,
-        data_digest=_manifest_digest(data),
         mlflow=mlflow,
         problems=tuple(reader.problems),
     )
@@ -198,7 +214,7 @@ def collect(plan: Plan) -> Evidence:
 def read_entry(entry: Entry) -> EntryEvidence:
     """Read score.json, scores.csv and infer.json of one entry."""
     reader = _Reader()
-    score = reader.json(entry.score)
+    score = reader.record(ScoreRecord, entry.score)
     objects: list[ObjectScore] = []
     videos = not entry.benchmark_params.classifies
     for row in reader.rows(entry.score_table) if videos else ():
@@ -208,38 +224,39 @@ def read_entry(entry: Entry) -> EntryEvidence:
             reader.problems.append(f"{entry.score_table} has a malformed row ({error}): score this entry again")
             objects = []
             break
-    infer = reader.json(entry.inference)
+    infer = reader.record(InferenceRecord, entry.inference)
     if entry.benchmark_params.scoring is None:
         score = _with_server_scores(reader, entry, score, infer)
     return EntryEvidence(entry, score, tuple(objects), infer, tuple(reader.problems))
 
 
 def _with_server_scores(
-    reader: _Reader, entry: Entry, score: Mapping[str, Any] | None, infer: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
+    reader: _Reader, entry: Entry, score: ScoreRecord | None, infer: InferenceRecord | None
+) -> ScoreRecord | None:
     """The score of an entry with what a server answered, if that was recorded of these very masks."""
-    record = reader.json(entry.server_scores)
-    if record is None:
+    answer = reader.record(ServerAnswer, entry.server_scores)
+    if answer is None:
         return score
-    if record.get("masks_digest") != (infer or {}).get("masks_digest"):
+    if answer.masks_digest != (infer.masks_digest if infer else None):
         reader.problems.append(
             f"{entry.server_scores} is of other masks than today's: submit again and record the answer"
         )
         return score
-    return {**(score or {}), **record}
+    found = {"protocol": answer.protocol, "global_": answer.global_, "provenance": answer.provenance}
+    return (score or ScoreRecord(protocol=None, global_=None)).model_copy(update=found)
 
 
 def read_stage(node: StageNode) -> StageEvidence:
     """Read run.json and metrics.jsonl of one training job."""
     reader = _Reader()
-    run = reader.json(node.record)
+    run = reader.record(StageRecord, node.record)
     curves = _curves(node.metrics if node.metrics.exists() else node.journal)
     return StageEvidence(node, run, curves, tuple(reader.problems))
 
 
 def _read_run(run: Run) -> RunEvidence:
     reader = _Reader()
-    selected = reader.json(run.selection)
+    selected = reader.record(SelectionRecord, run.selection)
     candidates: list[Candidate] = []
     for row in reader.rows(run.candidates):
         try:
@@ -291,12 +308,3 @@ def _curves(path: Path) -> dict[str, Curve]:
         name: Curve(tuple(sorted(points)), tuple(points[s] for s in sorted(points)))
         for name, points in sorted(found.items())
     }
-
-
-def _manifest_digest(data: Mapping[str, Any] | None) -> str | None:
-    if data is None:
-        return None
-    digest = data.get("digest")
-    if isinstance(digest, str):
-        return digest
-    return value_digest(data)

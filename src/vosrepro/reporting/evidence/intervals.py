@@ -44,11 +44,11 @@ def over_sequences(items: Sequence[EntryEvidence], metric: str, settings: Statis
 
 def over_images(items: Sequence[EntryEvidence], metric: str) -> Interval | None:
     """95 % Wilson interval of an accuracy over single images, seeds averaged, in points."""
-    scores = [item.score for item in items if item.score and item.score.get("hits")]
-    if not scores or not scores[0].get("images"):
+    scores = [item.score for item in items if item.score and item.score.hits]
+    images = scores[0].images if scores else None
+    if not images:
         return None
-    hits = sum(float(score["hits"][metric]) for score in scores) / len(scores)
-    found = wilson(hits, int(scores[0]["images"]))
+    found = wilson(sum(score.hits[metric] for score in scores) / len(scores), images)
     return Interval(100 * found.low, 100 * found.high, found.level)
 
 

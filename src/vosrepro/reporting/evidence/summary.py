@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vosrepro.reporting.evidence.checks import Check
 from vosrepro.reporting.evidence.evidence import Evidence
@@ -61,28 +60,15 @@ def environment(evidence: Evidence) -> Environment:
     libraries: dict[str, None] = {}
     pythons: dict[str, None] = {}
     dirty = False
-    for facts in _provenances(evidence):
-        git = facts.get("git") or {}
-        if git.get("commit"):
-            commits[git["commit"]] = None
-        dirty = dirty or bool(git.get("dirty"))
-        hardware = facts.get("hardware") or {}
-        name = hardware.get("gpu") or hardware.get("cpu")
-        if name:
-            machines[f"{name}, {hardware.get('cores', '?')} cores"] = None
-        for library, version in sorted((facts.get("libraries") or {}).items()):
+    for facts in evidence.provenances():
+        if facts.git.commit:
+            commits[facts.git.commit] = None
+        dirty = dirty or bool(facts.git.dirty)
+        if facts.hardware.name:
+            machines[f"{facts.hardware.name}, {facts.hardware.cores or '?'} cores"] = None
+        for library, version in sorted(facts.libraries.items()):
             if version:
                 libraries[f"{library} {version}"] = None
-        if facts.get("python"):
-            pythons[str(facts["python"])] = None
+        if facts.python:
+            pythons[facts.python] = None
     return Environment(tuple(commits), dirty, tuple(machines), tuple(libraries), tuple(pythons))
-
-
-def _provenances(evidence: Evidence) -> Iterable[dict[str, Any]]:
-    artifacts = [s.run for s in evidence.stages.values()]
-    artifacts += [r.selected for r in evidence.runs.values()]
-    artifacts += [a for e in evidence.entries.values() for a in (e.infer, e.score)]
-    for artifact in artifacts:
-        facts = (artifact or {}).get("provenance")
-        if isinstance(facts, dict):
-            yield facts

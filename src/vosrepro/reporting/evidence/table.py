@@ -113,23 +113,26 @@ class Row:
     @property
     def reused(self) -> float | None:
         """Share (0..1) of tracked objects per frame whose masks a gate took over, if the method has one."""
-        counts = [(e.infer or {}).get("counts") or {} for e in self.entries]
+        counts = [e.infer.counts for e in self.entries if e.infer]
         tracked = sum(c.get("tracked", 0) for c in counts)
         return sum(c.get("reused", 0) for c in counts) / tracked if tracked else None
 
     @property
     def beside(self) -> tuple[str, float] | None:
         """Another ground truth's title and the headline against it in points, mean over the seeds that have it."""
-        found = [(e.score or {}).get("beside") or {} for e in self.entries]
-        values = [100 * b["global"][self.headline.metric] for b in found if b.get("global")]
-        return (found[0]["title"], sum(values) / len(values)) if values else None
+        found = [e.score.beside for e in self.entries if e.score and e.score.beside]
+        values = [100 * other.global_[self.headline.metric] for other in found if other.global_]
+        return (found[0].title, sum(values) / len(values)) if values else None
 
     @property
     def counted(self) -> tuple[int, int]:
         """Sequences and objects, or images and classes, that were scored (of the first scored seed)."""
-        score = next((e.score for e in self.entries if e.score), None) or {}
-        names = ("images", "classes") if self.benchmark.classifies else ("sequences", "objects")
-        return int(score.get(names[0]) or 0), int(score.get(names[1]) or 0)
+        score = next((e.score for e in self.entries if e.score), None)
+        if score is None:
+            return 0, 0
+        if self.benchmark.classifies:
+            return score.images or 0, score.classes or 0
+        return score.sequences or 0, score.objects or 0
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ def _row(
         paper = published.get(Key(*entry.published_name, metric))
         cells[metric] = _cell(evidence.plan, items, metric, paper, blocker, origin)
     speed = IMAGE_SPEED if benchmark.classifies else SPEED
-    rates = {i.entry.run.seed: float(i.timing[speed]) for i in items if i.timing.get(speed) is not None}
+    rates = {i.entry.run.seed: rate for i in items if (rate := getattr(i.timing, speed)) is not None}
     cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
     return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells, items))
 
@@ -288,20 +291,16 @@ def _cell(
 
 def _cost(evidence: Evidence, items: tuple[EntryEvidence, ...]) -> Cost:
     chains = [evidence.stages_of(i.entry.run) for i in items]
-    done = [c for c in chains if c and all(s.run for s in c)]
-    walls = [sum(s.number("wall_seconds") or 0.0 for s in chain) for chain in done]
-    peaks = [s.number("peak_memory_mb") or 0.0 for chain in done for s in chain]
-    memory = [_peak(i) for i in items]
-    devices = [str(s.run["device"]) for c in done for s in c if s.run and s.run.get("device")]
-    devices += [str(i.infer["device"]) for i in items if i.infer and i.infer.get("device")]
+    records = [[stage.run for stage in chain if stage.run] for chain in chains]
+    done = [found for chain, found in zip(chains, records, strict=True) if found and len(found) == len(chain)]
+    walls = [sum(stage.wall_seconds for stage in chain) for chain in done]
+    peaks = [stage.peak_memory_mb or 0.0 for chain in done for stage in chain]
+    memory = [item.memory.peak_mb for item in items]
+    devices = [stage.device for chain in done for stage in chain]
+    devices += [item.infer.device for item in items if item.infer]
     return Cost(
         train_seconds=sum(walls) / len(walls) if walls else None,
         train_memory_mb=max(peaks) if peaks and max(peaks) > 0 else None,
         infer_memory_mb=max(memory) if memory and max(memory) > 0 else None,
         devices=tuple(dict.fromkeys(devices)),
     )
-
-
-def _peak(item: EntryEvidence) -> float:
-    memory = item.memory
-    return float(memory.get("peak_gpu_allocated_mb") or memory.get("peak_rss_mb") or 0.0)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vosrepro.reporting.evidence.evidence import Evidence
+from vosrepro.reporting.evidence.evidence import Evidence, StageEvidence
 from vosrepro.reporting.evidence.table import Row
 from vosrepro.study.paths import run_log
 from vosrepro.study.plan import Entry, Run
+from vosrepro.study.records import InferenceRecord, Provenance, ScoreRecord, SelectionRecord, Timing, WeightsFile
 
 
 @dataclass(frozen=True)
@@ -48,111 +48,98 @@ def trails(evidence: Evidence, row: Row) -> tuple[Trail, ...]:
     return tuple(found)
 
 
-def _stage(evidence: Evidence, stage: Any) -> Step:
-    node, run = stage.node, stage.run or {}
+def _stage(evidence: Evidence, stage: StageEvidence) -> Step:
+    node, run = stage.node, stage.run
     title = f"train {node.recipe}/{node.stage}: {node.params.title}"
-    if not run:
+    if run is None:
         return Step(title, (("status", "not run"),))
-    resumed = run.get("resumed_from") or []
     facts = [
         ("run id", _run_id(evidence, f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/")),
-        ("status", str(run.get("status", ""))),
-        ("resumed", ", ".join(f"from step {s}" for s in resumed) or "never"),
-        ("digest", f"{run.get('digest', node.digest)} (state {run.get('state_digest', '?')})"),
-        ("data", str(run.get("data_digest") or "")),
-        ("processes", f"{run.get('world_size', '?')} on {run.get('device', '?')}"),
-        ("weights", _last_checkpoint(run)),
-        *_common(run),
+        ("status", run.status),
+        ("resumed", ", ".join(f"from step {s}" for s in run.resumed_from) or "never"),
+        ("digest", f"{run.digest} (state {run.state_digest or '?'})"),
+        ("data", run.data_digest or ""),
+        ("processes", f"{run.world_size} on {run.device}"),
+        ("weights", _written(run.checkpoints[-1] if run.checkpoints else None)),
+        *_common(run.provenance),
         *_log(node.study, node.method, node.recipe, node.seed, f"train-{node.stage}", node.journal),
     ]
-    return Step(title, _clean(facts), _json(run.get("params")))
+    return Step(title, _clean(facts), _json(run.params))
 
 
-def _selection(evidence: Evidence, run: Run, selected: Mapping[str, Any]) -> Step:
+def _selection(evidence: Evidence, run: Run, selected: SelectionRecord) -> Step:
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/select/")),
-        ("rule", str(selected.get("rule", ""))),
-        ("step", str(selected.get("step", ""))),
-        ("weights sha256", str(selected.get("weights_sha256") or "")),
-        *_common(selected),
+        ("rule", selected.rule),
+        ("step", str(selected.step)),
+        ("weights sha256", selected.weights_sha256),
+        *_common(selected.provenance),
         *_log(run.study, run.method, run.recipe, run.seed, "select", run.journal("select")),
     ]
     return Step("select", _clean(facts))
 
 
-def _inference(evidence: Evidence, entry: Entry, infer: Mapping[str, Any] | None) -> Step:
+def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) -> Step:
     run = entry.run
     if infer is None:
         return Step("infer", (("status", "not run"),))
-    weights = infer.get("weights") or {}
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/infer/")),
-        (
-            "weights",
-            f"step {weights['step']}, sha256 {weights['sha256']}" if weights.get("sha256") else "",
-        ),
-        ("device", f"{infer.get('device', '?')}, {infer.get('precision', '?')}"),
-        ("speed", _speed(infer.get("timing") or {})),
-        ("data", str(infer.get("data_digest") or "")),
-        ("masks digest", str(infer.get("masks_digest") or "")),
-        ("predictions digest", str(infer.get("predictions_digest") or "")),
-        *_common(infer),
+        ("weights", _written(infer.weights)),
+        ("device", f"{infer.device}, {infer.precision}"),
+        ("speed", _speed(infer.timing)),
+        ("data", infer.data_digest or ""),
+        ("masks digest", infer.masks_digest or ""),
+        ("predictions digest", infer.predictions_digest or ""),
+        *_common(infer.provenance),
         *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
         ("file", str(entry.inference)),
     ]
-    return Step("infer", _clean(facts), _json(infer.get("params") or dict(entry.variant_params)))
+    return Step("infer", _clean(facts), _json(infer.params or dict(entry.variant_params)))
 
 
-def _scoring(evidence: Evidence, entry: Entry, score: Mapping[str, Any] | None) -> Step:
+def _scoring(evidence: Evidence, entry: Entry, score: ScoreRecord | None) -> Step:
     run = entry.run
     if score is None:
         return Step("score", (("status", "not run"),))
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/score/")),
-        (
-            "protocol",
-            f"{score.get('protocol')} (benchmark version {entry.benchmark_params.version})",
-        ),
+        ("protocol", f"{score.protocol} (benchmark version {entry.benchmark_params.version})"),
         ("right images", _hits(score)),
-        ("note", str(score.get("note") or "")),
-        ("warnings", "; ".join(str(w) for w in score.get("warnings") or ())),
-        *_common(score),
+        ("note", score.note),
+        ("warnings", "; ".join(score.warnings)),
+        *_common(score.provenance),
         *_log(run.study, run.method, run.recipe, run.seed, "score", run.journal("score")),
         ("file", str(entry.score)),
     ]
     return Step("score", _clean(facts))
 
 
-def _hits(score: Mapping[str, Any]) -> str:
+def _hits(score: ScoreRecord) -> str:
     """Integers behind an accuracy."""
-    hits = score.get("hits") or {}
-    return ", ".join(f"{name} {count} of {score.get('images')}" for name, count in hits.items())
+    return ", ".join(f"{name} {count} of {score.images}" for name, count in score.hits.items())
 
 
-def _speed(timing: Mapping[str, Any]) -> str:
+def _speed(timing: Timing) -> str:
     """Every convention of frames per second, so that any paper finds its own."""
     parts = [
-        (f"{timing.get('fps_amortised') or 0:.2f} frames/s over all frames", "fps_amortised"),
-        (f"{timing.get('fps_steady') or 0:.2f} without first frames", "fps_steady"),
-        (f"{timing.get('fps_sequence_mean') or 0:.2f} as mean of sequences", "fps_sequence_mean"),
-        (f"first frame {timing.get('init_seconds_mean') or 0:.3f} s", "init_seconds_mean"),
-        (f"latency median {timing.get('latency_median_ms') or 0:.1f} ms", "latency_median_ms"),
-        (f"{timing.get('images_per_second') or 0:.1f} images/s", "images_per_second"),
-        (f"95th percentile {timing.get('latency_p95_ms') or 0:.1f} ms", "latency_p95_ms"),
+        ("{:.2f} frames/s over all frames", timing.fps_amortised),
+        ("{:.2f} without first frames", timing.fps_steady),
+        ("{:.2f} as mean of sequences", timing.fps_sequence_mean),
+        ("first frame {:.3f} s", timing.init_seconds_mean),
+        ("latency median {:.1f} ms", timing.latency_median_ms),
+        ("{:.1f} images/s", timing.images_per_second),
+        ("95th percentile {:.1f} ms", timing.latency_p95_ms),
     ]
-    return ", ".join(text for text, key in parts if timing.get(key) is not None)
+    return ", ".join(text.format(value) for text, value in parts if value is not None)
 
 
-def _common(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
-    facts = artifact.get("provenance") or {}
-    git = facts.get("git") or {}
-    commit = git.get("commit")
-    dirty = " + uncommitted changes" if git.get("dirty") else ""
-    hardware = facts.get("hardware") or {}
+def _common(facts: Provenance) -> list[tuple[str, str]]:
+    dirty = " + uncommitted changes" if facts.git.dirty else ""
     return [
-        ("command", str(facts.get("command") or "")),
-        ("commit", f"{commit}{dirty}" if commit else ""),
-        ("machine", str(hardware.get("gpu") or hardware.get("cpu") or "")),
+        ("command", facts.command),
+        ("commit", f"{facts.git.commit}{dirty}" if facts.git.commit else ""),
+        ("machine", facts.hardware.name),
     ]
 
 
@@ -163,16 +150,12 @@ def _log(study: str, method: str, recipe: str, seed: int, kind: str, journal: Pa
 
 
 def _run_id(evidence: Evidence, prefix: str) -> str:
-    runs = (evidence.mlflow or {}).get("runs") or {}
-    return next((str(v) for k, v in sorted(runs.items()) if k.startswith(prefix)), "")
+    runs = evidence.mlflow.runs if evidence.mlflow else {}
+    return next((name for key, name in sorted(runs.items()) if key.startswith(prefix)), "")
 
 
-def _last_checkpoint(run: Mapping[str, Any]) -> str:
-    checkpoints = run.get("checkpoints") or []
-    if not checkpoints:
-        return ""
-    last = checkpoints[-1]
-    return f"step {last.get('step')}, sha256 {last.get('sha256')}"
+def _written(weights: WeightsFile | None) -> str:
+    return f"step {weights.step}, sha256 {weights.sha256}" if weights and weights.sha256 else ""
 
 
 def _json(value: Any) -> str:
