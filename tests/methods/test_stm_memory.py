@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from vosrepro.methods.stm import memory
 from vosrepro.methods.stm.memory import MemoryBank, read
 
 
@@ -121,7 +122,43 @@ def test_half_precision_reads_close_to_single(cells):
 
 
 @pytest.mark.parametrize("top_k", [None, 7])
-def test_queries_read_a_few_at_a_time_give_the_same(cells, monkeypatch, top_k):
-    whole = read(*cells, top_k=top_k)
-    monkeypatch.setattr("vosrepro.methods.stm.memory._CPU_LOGITS", 5 * 3 * 40)  # 5 of 12 rows
-    torch.testing.assert_close(read(*cells, top_k=top_k), whole, atol=1e-6, rtol=1e-6)
+@pytest.mark.parametrize("sigma", [None, 1.0])
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_queries_read_a_few_at_a_time_give_the_same(cells, monkeypatch, top_k, sigma, on_gpu):
+    settings = {"top_k": top_k, "kernel_sigma": sigma, "grid": (3, 4)}
+    whole = read(*cells, **settings)
+    monkeypatch.setitem(memory._LOGITS, "cpu", 5 * 3 * 40)  # 5 of 12 rows
+    monkeypatch.setattr(memory, "_on_gpu", lambda _: on_gpu)
+    torch.testing.assert_close(read(*cells, **settings), whole, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+@pytest.mark.parametrize("settings", [{"top_k": 7}, {"kernel_sigma": 1.0, "grid": (3, 4)}])
+def test_no_form_of_the_read_holds_all_similarities_at_once(cells, monkeypatch, on_gpu, settings):
+    query, keys, values = cells
+    monkeypatch.setitem(memory._LOGITS, "cpu", 5 * 3 * 40)
+    monkeypatch.setattr(memory, "_on_gpu", lambda _: on_gpu)
+    most = 0
+    similarity = memory._similarity
+
+    def counting(query, keys):
+        nonlocal most
+        found = similarity(query, keys)
+        most = max(most, found.numel())
+        return found
+
+    monkeypatch.setattr(memory, "_similarity", counting)
+    read(query, keys, values, **settings)
+    assert 0 < most <= 5 * 3 * 40
+
+
+@pytest.mark.parametrize("settings", [{"top_k": 7}, {"kernel_sigma": 1.0, "grid": (3, 4)}, {}])
+def test_what_a_gpu_reads_in_half_precision_can_be_trained(cells, monkeypatch, settings):
+    monkeypatch.setattr(memory, "_on_gpu", lambda _: True)
+    half = [x.bfloat16().requires_grad_() for x in cells]
+    read(*half, **settings).float().square().sum().backward()
+    exact = [x.clone().requires_grad_() for x in cells]
+    read(*exact, **settings).square().sum().backward()
+    for ours, wanted in zip(half, exact, strict=True):
+        cosine = torch.cosine_similarity(ours.grad.float().flatten(), wanted.grad.flatten(), dim=0)
+        assert cosine > 0.98

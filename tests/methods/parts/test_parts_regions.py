@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vosrepro.methods.parts import regions
 from vosrepro.methods.parts.combine import blend, combine_parts, favos_combination, paste
 from vosrepro.methods.parts.matching import (
     SearchParams,
@@ -33,6 +34,30 @@ def test_regions_equal_torchvisions_also_outside_of_the_frame():
     indexed = torch.cat([image[:, None].float(), boxes], dim=1)
     expected = theirs(features, indexed, 7, 0.25, sampling_ratio=2, aligned=True)
     assert torch.allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_regions_of_half_precision_maps_lie_where_those_of_single_precision_do(monkeypatch, on_gpu):
+    """A map of column numbers says where it was sampled; bfloat16 boxes would be off by a fourth of a cell."""
+    monkeypatch.setattr(regions, "_on_gpu", lambda _: on_gpu)
+    boxes = torch.tensor([[301.3, 101.7, 389.9, 190.3], [517.6, 250.2, 601.1, 333.7]])
+    middle = ((boxes[:, 0] + boxes[:, 2]) / 2 / 4 - 0.5).round()
+    ramps = torch.arange(160.0).expand(2, 1, 96, 160) - middle.view(2, 1, 1, 1)  # small near the regions
+    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 2e-3)):
+        found = regions.roi_align(ramps.to(dtype), boxes, torch.tensor([0, 1]), cells=7, stride=4)
+        assert found.dtype == dtype
+        places = (boxes[:, 0] + boxes[:, 2]) / 2 / 4 - 0.5 - middle
+        assert torch.allclose(found[:, 0, 3, 3].float(), places, atol=tolerance)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_regions_pass_gradients_to_half_precision_maps(monkeypatch, on_gpu):
+    monkeypatch.setattr(regions, "_on_gpu", lambda _: on_gpu)
+    features = torch.rand(1, 2, 24, 40, dtype=torch.bfloat16).requires_grad_()
+    boxes = torch.tensor([[10.0, 10.0, 50.0, 50.0]])
+    regions.roi_align(features, boxes, torch.zeros(1, dtype=torch.int64), cells=3, stride=4).sum().backward()
+    assert features.grad.dtype == torch.bfloat16
+    assert features.grad.abs().sum() > 0
 
 
 def test_no_region_gives_an_empty_result():

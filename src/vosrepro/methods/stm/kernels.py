@@ -5,28 +5,31 @@ from __future__ import annotations
 import torch
 
 
-def kernel_bias(logits: torch.Tensor, grid: tuple[int, int], *, sigma: float) -> torch.Tensor:
+def kernel_bias(
+    best: torch.Tensor, grid: tuple[int, int], *, sigma: float, begin: int = 0, rows: int | None = None
+) -> torch.Tensor:
     """Minus half the squared distance to each memory cell's best query cell, over sigma squared.
 
     Args:
-        logits: (K, Q, N) similarities.
+        best: int64 (K, N), for each memory cell the most similar query cell.
         grid: (h, w) of the query cells, row-major, h * w = Q.
         sigma: standard deviation in cells.
+        begin: the first query cell that is wanted.
+        rows: how many are; None for all from there.
 
     Returns:
-        (K, Q, N): 0 at the best query cell of a memory cell, falling with the distance. Adding it to
+        float32 (K, rows, N): 0 at the best query cell of a memory cell, falling with the distance. Adding it to
         the logits multiplies their exponentials by the (unnormalized) Gaussian, without underflow.
 
     Source: Seong et al., ECCV 2020, Sec. 3.2.
     """
     height, width = grid
-    best = logits.argmax(dim=1)  # (K, N)
-    rows = torch.div(best, width, rounding_mode="floor").to(logits.dtype)
-    columns = (best % width).to(logits.dtype)
-    y = torch.arange(height, device=logits.device, dtype=logits.dtype)
-    x = torch.arange(width, device=logits.device, dtype=logits.dtype)
-    # The exponent is separable: (K, h, 1, N) + (K, 1, w, N).
+    cells = torch.arange(begin, height * width if rows is None else begin + rows, device=best.device)
     scale = -0.5 / sigma**2
-    vertical = (y[:, None] - rows[:, None]).square() * scale
-    horizontal = (x[:, None] - columns[:, None]).square() * scale
-    return (vertical[:, :, None] + horizontal[:, None]).flatten(1, 2)
+    bias = torch.zeros(1, device=best.device)
+    for of_cells, of_best in (
+        (torch.div(cells, width, rounding_mode="floor"), torch.div(best, width, rounding_mode="floor")),
+        (cells % width, best % width),
+    ):
+        bias = bias + (of_cells[:, None] - of_best[:, None]).float().square() * scale
+    return bias

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from vosrepro.methods.stm.kernels import kernel_bias
 
-#: Similarities that a CPU holds at once (256 MB): frames of many cells have gigabytes of them.
-_CPU_LOGITS = 2**26
+#: Similarities that a device holds at once, 256 MB on a CPU: frames of many cells have gigabytes of them.
+_LOGITS = {"cpu": 2**26, "cuda": 2**28}
 
 
 def read(
@@ -49,38 +49,65 @@ def read(
     Deviation: none in exact arithmetic; the kernel is an additive bias of the logits, and top-k
         gathers instead of scattering into a dense matrix.
     """
-    if kernel_sigma is None and not query.is_cuda:
-        rows = max(1, _CPU_LOGITS // (keys.shape[0] * keys.shape[1]))
-        if query.shape[1] > rows:  # the same rows, a few at a time
-            parts = query.split(rows, dim=1)
-            return torch.cat([read(p, keys, values, top_k=top_k, valid=valid) for p in parts], dim=1)
-    if kernel_sigma is None and (top_k is None or top_k >= keys.shape[1]):
+    everything = top_k is None or top_k >= keys.shape[1]
+    if kernel_sigma is None and everything and _on_gpu(query):
         return _read_all(query, keys, values, valid)
-    logits = _similarity(query, keys)
+    best = None
     if kernel_sigma is not None:
         if grid is None:
             raise ValueError("the kernelized read needs the grid of the query cells")
-        logits = logits + kernel_bias(logits, grid, sigma=kernel_sigma)
-    if valid is not None:
-        logits = logits.masked_fill(~valid[:, None], -math.inf)
-    if top_k is None or top_k >= keys.shape[1]:
-        return torch.matmul(torch.softmax(logits, dim=2).to(values.dtype), values)
-    return _read_top(logits, values, top_k)
+        best = _best_queries(query, keys)
+    rows = _rows(query, keys)
+    found = []
+    for begin in range(0, query.shape[1], rows):  # the same rows, a few at a time
+        part = query[:, begin : begin + rows]
+        logits = _similarity(part, keys)
+        if best is not None and grid is not None and kernel_sigma is not None:
+            logits = logits + kernel_bias(best, grid, sigma=kernel_sigma, begin=begin, rows=part.shape[1])
+        if valid is not None:
+            logits = logits.masked_fill(~valid[:, None], -math.inf)
+        if everything:
+            found.append(torch.matmul(torch.softmax(logits, dim=2).to(values.dtype), values))
+        else:
+            assert top_k is not None
+            found.append(_read_top(logits, values, top_k))
+    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+
+def _on_gpu(x: torch.Tensor) -> bool:
+    """Whether the forms that are fast on a GPU are to be used."""
+    return x.is_cuda
+
+
+def _rows(query: torch.Tensor, keys: torch.Tensor) -> int:
+    """Query cells whose similarities to all memory cells are held at once."""
+    return max(1, _LOGITS.get(query.device.type, _LOGITS["cuda"]) // (keys.shape[0] * keys.shape[1]))
+
+
+def _best_queries(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """int64 (K, N): the query cell that each memory cell resembles most, the first of equals."""
+    rows = _rows(query, keys)
+    highest = best = None
+    for begin in range(0, query.shape[1], rows):
+        values, cells = _similarity(query[:, begin : begin + rows], keys).max(dim=1)
+        if highest is None or best is None:
+            highest, best = values, cells
+        else:
+            best = torch.where(values > highest, cells + begin, best)
+            highest = torch.maximum(values, highest)
+    assert best is not None
+    return best
 
 
 def _read_all(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, valid: torch.Tensor | None
 ) -> torch.Tensor:
-    if query.is_cuda:  # never builds the (Q, N) weights
-        mask = None if valid is None else valid[:, None, None]
-        query = query.expand(keys.shape[0], -1, -1)
-        return F.scaled_dot_product_attention(
-            query[:, None], keys[:, None], values[:, None], attn_mask=mask, scale=1.0
-        )[:, 0]
-    logits = _similarity(query, keys)
-    if valid is not None:
-        logits = logits.masked_fill(~valid[:, None], -math.inf)
-    return torch.matmul(torch.softmax(logits, dim=2).to(values.dtype), values)
+    """The full read without ever building the (Q, N) weights."""
+    mask = None if valid is None else valid[:, None, None]
+    query = query.expand(keys.shape[0], -1, -1)
+    return F.scaled_dot_product_attention(query[:, None], keys[:, None], values[:, None], attn_mask=mask, scale=1.0)[
+        :, 0
+    ]
 
 
 def _similarity(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -88,7 +115,8 @@ def _similarity(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     turned = keys.transpose(1, 2)
     if query.dtype == torch.float32:
         return torch.matmul(query, turned)
-    if query.is_cuda:
+    trained = torch.is_grad_enabled() and (query.requires_grad or keys.requires_grad)
+    if _on_gpu(query) and not trained:  # a product with another type of result has no derivative
         query = query.expand(keys.shape[0], -1, -1)
         return torch.bmm(query, turned, out_dtype=torch.float32)
     return torch.matmul(query.float(), turned.float())
