@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.study.params import load_method
 from vosrepro.training.data import augment, geometry
 from vosrepro.training.data.augment import MEAN_COLOR, PRESETS
 
@@ -105,6 +107,18 @@ def test_every_preset_keeps_image_and_mask_together(name):
             inside = warped > 127 if PRESETS[name].kind == "static" else warped > 0
             union = (light | inside).sum()
             assert union == 0 or (light & inside).sum() / union > 0.85, seed
+
+
+@pytest.mark.parametrize("method", ["frtm", "gfrtm", "mtmfi"])
+def test_frames_of_the_target_model_family_are_stretched_linearly_as_upstreams_call_really_does(in_root, method):
+    stages = load_method(method).sizes["full"].stages.values()
+    options = [stage.clips.options for stage in stages if stage.clips.augment == "resize-video"]
+    assert options
+    image = rng(0).integers(0, 256, (72, 128, 3)).astype(np.uint8)
+    theirs = cv2.resize(image, (48, 40), cv2.INTER_AREA)  # the third place is that of the result, not of the flag
+    for given in options:
+        frames, _ = PRESETS["resize-video"].augment([image], [disc()], (40, 48), rng(0), **given)
+        np.testing.assert_array_equal(frames[0], theirs)
 
 
 @pytest.mark.parametrize("name", sorted(set(PRESETS) - {"resize-video"}))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,24 @@ def test_a_clip_of_one_object_starts_where_it_is_visible(tiny):
         assert sample["labels"].max() == 1
         assert sample["labels"][0].any()
     assert starts == {2, 5}
+
+
+def test_a_set_without_meta_json_is_named_where_objects_are_wanted(tmp_path):
+    from vosrepro.study.params import DataParams
+
+    for kind, end in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        for name in ("00000", "00005", "00010"):
+            path = tmp_path / "YouTube/train" / kind / "abc" / f"{name}.{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    data = DataParams(root=str(tmp_path), sets={"ytvos": "YouTube"})
+    study = SimpleNamespace(data=data, selection=SimpleNamespace(sequences=()))
+    clips = SimpleNamespace(
+        clips=ClipParams(kind="video", objects=1, pick="visible-first"),
+        data=[SimpleNamespace(set="ytvos-train", repeat=1)],
+    )
+    with pytest.raises(DataError, match="meta.json"):
+        load_items(clips, study)
 
 
 @pytest.mark.parametrize("name", ["ytvos-train", "ytvos-train-all"])

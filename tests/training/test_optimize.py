@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError
-from vosrepro.study.params import OptimizerParams
-from vosrepro.training.optimize import Optimizer, learning_rate
+from vosrepro.study.params import OptimizerParams, load_method
+from vosrepro.training.optimize import Optimizer, _grouped, learning_rate
 
 
 def problem(seed=0):
@@ -165,3 +165,17 @@ def test_a_group_that_names_no_parameter_is_an_error_with_the_names():
     params = OptimizerParams(lr=1.0, groups=({"prefixes": ["head."]},))
     with pytest.raises(ConfigError, match=r"begins with head\., .*: the names begin with layer0, layer1"):
         Optimizer(params, named(ours))
+
+
+def test_biases_of_the_backbone_of_parts_are_as_slow_as_its_kernels(in_root):
+    params = load_method("parts").sizes["full"].stages["s1"].optimizer
+    shapes = {"backbone.conv.weight": (2, 2), "backbone.bn.bias": (2,), "head.weight": (2, 2), "head.bias": (2,)}
+    named = [(name, torch.nn.Parameter(torch.zeros(shape))) for name, shape in shapes.items()]
+    groups = {named[place][0]: group for group in _grouped(params, named) for place in group.places}
+    assert {name: group.lr_factor for name, group in groups.items()} == {
+        "backbone.conv.weight": 0.1,
+        "backbone.bn.bias": 0.1,
+        "head.weight": 1.0,
+        "head.bias": 1.0,
+    }
+    assert [name for name, group in groups.items() if group.weight_decay] == ["backbone.conv.weight", "head.weight"]

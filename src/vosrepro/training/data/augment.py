@@ -315,6 +315,7 @@ def _color_table(amount: float, rng: np.random.Generator) -> np.ndarray:
 _INTERPOLATIONS = {
     "area": cv2.INTER_AREA,
     "cubic": cv2.INTER_CUBIC,
+    "linear": cv2.INTER_LINEAR,
     "nearest": cv2.INTER_NEAREST_EXACT,
 }
 _CROP_TRIES = 6
@@ -330,7 +331,8 @@ def resize_video(
 ) -> Clip:
     """Frames stretched to the size, labels with nearest; nothing is drawn.
 
-    Source: andr345/frtm-vos: lib/training_datasets.py ("area" on DAVIS and for high frames, else "cubic");
+    Source: andr345/frtm-vos: lib/training_datasets.py names "area" on DAVIS and for high frames, else "cubic", but
+    hands the name over as the place for the result, so that OpenCV interpolates by its default, "linear";
     sydney0zq/PML: dataset/davis.py ("nearest", the default filter of Pillow in 2018).
     """
     flag = pick(_INTERPOLATIONS, interpolation, what="interpolation", where="augmentation")

@@ -77,6 +77,11 @@ def _video_items(set_name: str, clips: ClipParams, study: Study) -> list[Item]:
     if clips.kind == "static":
         return [Item(set_name, frame) for frame in _single_frames(found)]
     if clips.pick == "visible-first":
+        if found and not any(video.starts for video in found):
+            raise DataError(
+                f"no video of the training set {set_name} in {study.data.root} says which objects it has: "
+                "its meta.json is missing, restore it beside JPEGImages and Annotations"
+            )
         return [Item(set_name, video, label) for video in found for label in video.starts]
     return [Item(set_name, video) for video in found]
 
