@@ -13,6 +13,7 @@ from vosrepro.lab.train import bench, throughput_row
 from vosrepro.tracking.journal import read_events
 from vosrepro.training.data.order import build_seed
 from vosrepro.training.devices.world import World
+from vosrepro.training.job import forward_limit
 from vosrepro.training.loop import train
 from vosrepro.training.meter import LossGuard
 from vosrepro.training.state import StateFolder
@@ -202,6 +203,43 @@ def test_accumulated_micro_batches_give_the_same_result(tiny, tmp_path, monkeypa
     for other in results[1:]:
         for key, value in results[0].items():
             assert torch.allclose(value, other[key], atol=1e-6), key
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_study", "live", "found"),
+    [
+        (None, None, False, 4),
+        (None, 3, False, 3),
+        (2, 3, False, 2),
+        (9, None, False, 4),
+        (9, None, True, 4),
+        (None, 3, True, 4),  # the study's is left out where it would change statistics
+    ],
+)
+def test_a_training_then_its_study_say_how_many_samples_are_forwarded_at_once(asked, of_study, live, found):
+    assert forward_limit(asked, of_study, share=4, live=live) == found
+
+
+def test_micro_batches_that_would_change_batch_statistics_are_refused(tiny):
+    with pytest.raises(ConfigError, match="batch normalization"):
+        train(tiny.node(tiny.stage(micro_batch=2), norm=True), tiny.STUDY, device="cpu")
+
+
+def test_a_study_that_says_micro_batches_gives_the_same_weights(tiny, tmp_path, monkeypatch):
+    results = []
+    for name, micro in (("a", None), ("b", 3)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        tiny.install(monkeypatch)
+        node = tiny.node(tiny.stage(loss={"dropout": False}, optimizer={"name": "sgd", "lr": 0.05}))
+        train(node, tiny.STUDY.model_copy(update={"micro_batch": micro}), device="cpu")
+        results.append(weights_of(node))
+    for key, value in results[0].items():
+        assert torch.allclose(value, results[1][key], atol=1e-6), key
+
+
+def test_micro_batches_of_a_stage_change_no_digest(tiny):
+    assert tiny.stage(micro_batch=2).model_dump() == tiny.stage().model_dump()
 
 
 def test_worker_processes_do_not_change_the_result(tiny, tmp_path, monkeypatch):

@@ -89,6 +89,9 @@ class StageParams(Strict):
     model: dict[str, Any] = {}  # constructor arguments that differ in this stage
     loss: dict[str, Any] = {}  # arguments of the method's train_step
     batch_size: Positive  # global, over all processes
+    # The most samples of one forward pass on a device, more are accumulated; None: the study's. It changes no result,
+    # and so no digest; a network that normalizes by its batch refuses it.
+    micro_batch: Positive | None = Field(default=None, exclude=True)
     steps: Positive
     optimizer: OptimizerParams
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -277,6 +280,7 @@ class Study(Strict):
     data: DataParams
     seeds: tuple[int, ...] = (0,)
     gpus_per_training: Positive = 1
+    micro_batch: Positive | None = None  # see StageParams; where it would change statistics it is left out
     selection: SelectionParams
     entries: tuple[EntryParams, ...]
     only: Only = Only()  # --config 'only={methods: [stm]}'

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from vosrepro.base.errors import CheckpointError, DataError
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest
 from vosrepro.base.machine import peak_memory
 from vosrepro.costs.jobs import training_bytes
@@ -81,6 +81,7 @@ class Job:
         device: torch.device,
         micro_batch: int | None,
         *,
+        of_study: int | None = None,
         resuming: bool,
     ) -> Self:
         """The network with its seeded initialization or its parent's weights, and all around it.
@@ -93,11 +94,13 @@ class Job:
             journal: its live journal.
             world: this rank's place.
             device: this rank's device.
-            micro_batch: the most samples of one forward pass, or None.
+            micro_batch: the most samples of one forward pass that this training is given, or None.
+            of_study: what the study gives to all trainings that it does not change, or None.
             resuming: True leaves the parent's weights unread, for `restore` follows.
 
         Raises:
             CheckpointError: if the parent's weights do not fit.
+            ConfigError: if micro-batches would change batch statistics.
         """
         method = get_method(node.method)
         assert method.build is not None
@@ -116,8 +119,7 @@ class Job:
         model: nn.Module = network
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-        if micro_batch and micro_batch < len(share) and has_live_norm(network):
-            log.warning("--micro-batch changes what batch normalization of this network sees")
+        most = forward_limit(micro_batch, of_study, share=len(share), live=has_live_norm(network))
         if world.size > 1:
             synchronize(network)
             model = nn.parallel.DistributedDataParallel(
@@ -138,7 +140,7 @@ class Job:
             device=device,
             folder=folder,
             journal=journal,
-            micro_batch=min(micro_batch or len(share), len(share)),
+            micro_batch=most,
         )
 
     def check_space(self) -> None:
@@ -234,3 +236,26 @@ class Job:
             "samples_per_second": round(samples / self.wall_s, 3),
             "peak_memory_mb": round(peak, 1),
         }
+
+
+def forward_limit(asked: int | None, of_study: int | None, *, share: int, live: bool) -> int:
+    """The most samples of one forward pass on a device.
+
+    Args:
+        asked: for this training; None: not said.
+        of_study: for all trainings of the study that it does not change; None: not said.
+        share: samples of a batch on this device.
+        live: whether the network normalizes by what it is given at once.
+
+    Raises:
+        ConfigError: if what was asked for this training would change its batch statistics.
+    """
+    most = min(asked or of_study or share, share)
+    if live and most < share:
+        if asked:
+            raise ConfigError(
+                f"a micro_batch of {asked} would change what the batch normalization of this network sees ({share} "
+                "samples on a device): leave it out, or use more GPUs"
+            )
+        return share
+    return most

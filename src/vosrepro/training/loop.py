@@ -18,6 +18,7 @@ import torch
 from vosrepro.base.errors import ConfigError, DeviceError, VosreproError
 from vosrepro.base.machine import pick_device
 from vosrepro.methods import get_method
+from vosrepro.methods.common.batchnorm import has_live_norm
 from vosrepro.tracking.journal import Journal
 from vosrepro.training import record
 from vosrepro.training.data.clips import load_items, to_batch
@@ -58,7 +59,8 @@ def train(
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of this process; None leaves the libraries' own choice.
         world: this rank's place; None takes RANK, WORLD_SIZE and LOCAL_RANK of the environment.
-        micro_batch: the most samples of one forward pass; more are accumulated. None: no limit.
+        micro_batch: the most samples of one forward pass; more are accumulated. None: the stage's own, then the
+            study's where the network does not normalize by its batch.
 
     Raises:
         BusyError: if another process trains this stage.
@@ -88,7 +90,10 @@ def train(
             saved = None
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
-            job = Job.build(node, folder, journal, world, place, micro_batch, resuming=saved is not None)
+            most = micro_batch or node.params.micro_batch
+            job = Job.build(
+                node, folder, journal, world, place, most, of_study=study.micro_batch, resuming=saved is not None
+            )
             saved = _finish(job, study, identity, saved, stop)
         elif world.first:
             log.info("%s was finished before; its outputs are written again", folder.path)
@@ -183,10 +188,10 @@ def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
     try:
         learned = _backward(job, to_batch(samples, job.device))
     except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{job.device} ran out of memory at step {job.step}: pass --micro-batch "
-            f"{max(1, job.micro_batch // 2)} (same result, less memory) or use more GPUs"
-        ) from error
+        smaller = f"set micro_batch: {max(1, job.micro_batch // 2)} in the study (same result, less memory) or "
+        if has_live_norm(job.network) or job.micro_batch == 1:
+            smaller = ""
+        raise DeviceError(f"{job.device} ran out of memory at step {job.step}: {smaller}use more GPUs") from error
     if learned:
         if params.optimizer.gradient_clip is not None:
             job.optimizer.clip(params.optimizer.gradient_clip)
