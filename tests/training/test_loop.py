@@ -13,7 +13,7 @@ from vosrepro.lab.train import bench, throughput_row
 from vosrepro.tracking.journal import read_events
 from vosrepro.training.data.order import build_seed
 from vosrepro.training.devices.world import World
-from vosrepro.training.job import forward_limit
+from vosrepro.training.job import MicroBatch
 from vosrepro.training.loop import train
 from vosrepro.training.meter import LossGuard
 from vosrepro.training.state import StateFolder
@@ -217,7 +217,7 @@ def test_accumulated_micro_batches_give_the_same_result(tiny, tmp_path, monkeypa
     ],
 )
 def test_a_training_then_its_study_say_how_many_samples_are_forwarded_at_once(asked, of_study, live, found):
-    assert forward_limit(asked, of_study, share=4, live=live) == found
+    assert MicroBatch(asked, of_study).limit(4, live=live) == found
 
 
 def test_micro_batches_that_would_change_batch_statistics_are_refused(tiny):

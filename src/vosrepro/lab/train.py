@@ -184,12 +184,12 @@ def bench(  # noqa: PLR0913, options by name
 def _job(node: StageNode, device: str) -> Job:
     from vosrepro.tracking.journal import Journal
     from vosrepro.training.devices.world import World
-    from vosrepro.training.job import Job
+    from vosrepro.training.job import Job, MicroBatch
     from vosrepro.training.state import StateFolder
 
     place = pick_device(device)
     journal = Journal(Path("unused"), enabled=False)
-    return Job.build(node, StateFolder("unused"), journal, World(), place, None, resuming=False)
+    return Job.build(node, StateFolder("unused"), journal, World(), place, MicroBatch(), resuming=False)
 
 
 def _random_rate(job: Job, rate: Callable[..., float], steps: int) -> _Rates:

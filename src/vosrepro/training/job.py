@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -32,6 +32,33 @@ if TYPE_CHECKING:
     from vosrepro.study.plan import StageNode
 
 log = logging.getLogger(__name__)
+
+
+class MicroBatch(NamedTuple):
+    """Who says how many samples are forwarded at once, if anyone does."""
+
+    asked: int | None = None  # for this training
+    of_study: int | None = None  # for all trainings of the study that it does not change
+
+    def limit(self, share: int, *, live: bool) -> int:
+        """The most samples of one forward pass on a device.
+
+        Args:
+            share: samples of a batch on this device.
+            live: whether the network normalizes by what it is given at once.
+
+        Raises:
+            ConfigError: if what was asked for this training would change its batch statistics.
+        """
+        most = min(self.asked or self.of_study or share, share)
+        if live and most < share:
+            if self.asked:
+                raise ConfigError(
+                    f"a micro_batch of {self.asked} would change what the batch normalization of this network sees "
+                    f"({share} samples on a device): leave it out, or use more GPUs"
+                )
+            return share
+        return most
 
 
 @dataclass
@@ -79,9 +106,8 @@ class Job:
         journal: Journal,
         world: World,
         device: torch.device,
-        micro_batch: int | None,
+        micro_batch: MicroBatch,
         *,
-        of_study: int | None = None,
         resuming: bool,
     ) -> Self:
         """The network with its seeded initialization or its parent's weights, and all around it.
@@ -94,8 +120,7 @@ class Job:
             journal: its live journal.
             world: this rank's place.
             device: this rank's device.
-            micro_batch: the most samples of one forward pass that this training is given, or None.
-            of_study: what the study gives to all trainings that it does not change, or None.
+            micro_batch: who says how many samples are forwarded at once.
             resuming: True leaves the parent's weights unread, for `restore` follows.
 
         Raises:
@@ -119,7 +144,7 @@ class Job:
         model: nn.Module = network
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-        most = forward_limit(micro_batch, of_study, share=len(share), live=has_live_norm(network))
+        most = micro_batch.limit(len(share), live=has_live_norm(network))
         if world.size > 1:
             synchronize(network)
             model = nn.parallel.DistributedDataParallel(
@@ -236,26 +261,3 @@ class Job:
             "samples_per_second": round(samples / self.wall_s, 3),
             "peak_memory_mb": round(peak, 1),
         }
-
-
-def forward_limit(asked: int | None, of_study: int | None, *, share: int, live: bool) -> int:
-    """The most samples of one forward pass on a device.
-
-    Args:
-        asked: for this training; None: not said.
-        of_study: for all trainings of the study that it does not change; None: not said.
-        share: samples of a batch on this device.
-        live: whether the network normalizes by what it is given at once.
-
-    Raises:
-        ConfigError: if what was asked for this training would change its batch statistics.
-    """
-    most = min(asked or of_study or share, share)
-    if live and most < share:
-        if asked:
-            raise ConfigError(
-                f"a micro_batch of {asked} would change what the batch normalization of this network sees ({share} "
-                "samples on a device): leave it out, or use more GPUs"
-            )
-        return share
-    return most

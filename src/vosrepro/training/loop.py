@@ -26,7 +26,7 @@ from vosrepro.training.data.images import validation
 from vosrepro.training.data.loader import batches, make_loader
 from vosrepro.training.data.order import step_seed
 from vosrepro.training.devices.world import World, joined
-from vosrepro.training.job import Job
+from vosrepro.training.job import Job, MicroBatch
 from vosrepro.training.meter import Meter
 from vosrepro.training.optimize import learning_rate
 from vosrepro.training.state import StateFolder
@@ -90,10 +90,8 @@ def train(
             saved = None
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
-            most = micro_batch or node.params.micro_batch
-            job = Job.build(
-                node, folder, journal, world, place, most, of_study=study.micro_batch, resuming=saved is not None
-            )
+            limit = MicroBatch(micro_batch or node.params.micro_batch, study.micro_batch)
+            job = Job.build(node, folder, journal, world, place, limit, resuming=saved is not None)
             saved = _finish(job, study, identity, saved, stop)
         elif world.first:
             log.info("%s was finished before; its outputs are written again", folder.path)
