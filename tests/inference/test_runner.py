@@ -209,3 +209,30 @@ def test_frames_per_second_follow_their_definitions():
     assert facts["fps_sequence_mean"] == pytest.approx((2 / 1.5 + 2 / 0.5) / 2)
     assert facts["init_seconds_mean"] == pytest.approx(0.625)
     assert facts["latency_median_ms"] == pytest.approx(375)
+
+
+def test_a_given_mask_is_kept_where_its_object_begins_or_becomes_what_the_evaluation_size_makes_of_it(tmp_path):
+    late = square(2, top=3, left=17, size=(40, 60))
+    late[9, 23] = 2  # a pixel that half the size does not know
+    masks = {0: square(1, top=4, left=5, size=(40, 60)), 2: late}
+    video = make_video(tmp_path, masks, frames=3, size=(40, 60))
+    options = {"device": CPU, "short_side_px": 20}
+    kept = [r.labels for r in segment_video(Recorder, video, **options)]
+    made = [r.labels for r in segment_video(Recorder, video, **options, keep_given=False)]
+    for index, identity in ((0, 1), (2, 2)):
+        given = masks[index] == identity
+        np.testing.assert_array_equal(kept[index] == identity, given)
+        small = torch.from_numpy(given[::2, ::2].astype(np.float32))[None, None]  # what `nearest` takes
+        back = torch.nn.functional.interpolate(small, (40, 60), mode="bilinear", align_corners=False)[0, 0]
+        np.testing.assert_array_equal((made[index] == identity)[back.numpy() != 0.5], (back > 0.5).numpy()[back != 0.5])
+    assert (made[2] != kept[2]).any()
+    np.testing.assert_array_equal(made[1], kept[1])
+
+
+def test_at_the_size_of_the_files_given_masks_are_kept_either_way(tmp_path):
+    masks = {0: square(1), 2: square(2, top=12, left=17)}
+    video = make_video(tmp_path, masks, frames=4)
+    kept, made = (
+        [r.labels for r in segment_video(Recorder, video, device=CPU, keep_given=keep)] for keep in (True, False)
+    )
+    np.testing.assert_array_equal(np.stack(kept), np.stack(made))

@@ -140,7 +140,7 @@ def _infer_entry(
     def new_segmenter() -> Segmenter:
         return card.segmenter(model, **entry.variant_params)
 
-    side = entry.input_short_side_px
+    side, kept = entry.input_short_side_px, entry.benchmark_params.keep_given
     todo = [video for video in videos if not _finished(state, masks, video)]
     log.info("%s: %d videos, %d of them done before", entry.key, len(videos), len(videos) - len(todo))
     started = time.monotonic()
@@ -151,7 +151,7 @@ def _infer_entry(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     for video in todo:
-        _infer_video(new_segmenter, video, masks / video.name, state, device=device, side=side)
+        _infer_video(new_segmenter, video, masks / video.name, state, device=device, side=side, keep=kept)
     times = [t for video in videos for t in _read_times(state / f"{video.name}.csv")]
     _write_times(entry.folder / "timing.csv", times)
     notes = {video.name: read_json(state / f"{video.name}.json") for video in videos}
@@ -182,13 +182,14 @@ def _infer_video(
     *,
     device: torch.device,
     side: int | None,
+    keep: bool,
 ) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     times: list[FrameTime] = []
     digests: dict[str, str] = {}
     segmenter = new_segmenter()
-    for result in segment_video(lambda: segmenter, video, device=device, short_side_px=side):
+    for result in segment_video(lambda: segmenter, video, device=device, short_side_px=side, keep_given=keep):
         path = folder / f"{result.frame}.png"
         labels = result.labels
         write_labels(path, restore(labels, video.original_size or labels.shape))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vosrepro.base.errors import DataError
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
-from vosrepro.methods.common.masks import most_likely
+from vosrepro.methods.common.masks import most_likely, one_hot
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def segment_video(  # noqa: PLR0913, options by name
     order: Sequence[int] | None = None,
     preview: bool | None = None,
     block: int | None = None,
+    keep_given: bool = True,
 ) -> Iterator[Result]:
     """Segment a video frame by frame, from the first annotated frame to the end.
 
@@ -107,9 +108,14 @@ def segment_video(  # noqa: PLR0913, options by name
         order: ids of the objects in the order in which those of one frame are numbered (None: ascending).
         preview: whether a method that can is shown frames ahead; None: on CUDA.
         block: frames whose labels wait on the device before one copy to the host; None: 32 on CUDA, else 1.
+        keep_given: whether the result shows an object's given mask where it begins; else what the method makes of
+            the mask at the evaluation size, brought back to the size of the files.
 
     Yields:
-        One result for each frame; on a frame where an object begins its given mask is the result.
+        One result for each frame.
+
+    Deviation: upstream evaluations do not keep given masks (hkchengrex/Mask-Propagation: eval_youtube.py); the
+        contours differ where the evaluation size is not that of the files.
 
     Raises:
         DataError: if there is no first mask, it is empty, or its size differs from the image's, or the
@@ -148,7 +154,7 @@ def segment_video(  # noqa: PLR0913, options by name
         labels = (
             _unsegmented(image, given, device)
             if idle
-            else _advance(segmenter, image, given, index == first, device, short_side_px)
+            else _advance(segmenter, image, given, index == first, device, short_side_px, keep_given)
         )
         clock.stop()
         pending.append((name, "init" if index == first else "step", len(objects.ids), labels))
@@ -227,6 +233,7 @@ def _advance(
     first: bool,
     device: torch.device,
     short_side_px: int | None,
+    keep_given: bool,
 ) -> torch.Tensor:
     height, width = image.shape[:2]
     frame = upload(image, device, short_side_px)
@@ -236,13 +243,15 @@ def _advance(
     if first:
         assert mask is not None and small is not None
         segmenter.init(frame, small)
-        return mask
-    probs = segmenter.step(frame, small)
+        if keep_given or size == (height, width):
+            return mask
+        probs = one_hot(small, range(int(small.max()) + 1))
+    else:
+        probs = segmenter.step(frame, small)
     if size != (height, width):
         probs = F.interpolate(probs[None], (height, width), mode="bilinear", align_corners=False)[0]
     labels = most_likely(probs)
-    # An object's given mask is the truth on its first frame, whatever the method returns there.
-    return labels if mask is None else torch.where(mask > 0, mask, labels)
+    return labels if mask is None or not keep_given else torch.where(mask > 0, mask, labels)
 
 
 def _unsegmented(image: torch.Tensor, given: np.ndarray | None, device: torch.device) -> torch.Tensor:

@@ -204,6 +204,7 @@ class BenchmarkParams(Strict):
     split: Name
     scoring: Name | None  # a protocol of vosrepro.scoring; None: scored by a server only
     frame_source: Literal["all", "annotated"] = "all"
+    keep_given: bool = True  # show given masks where objects begin; False: what becomes of them, as upstream does
     beside: TruthParams | None = None  # scored too, where its data are at hand; carries no verdict
     fit_px: tuple[Positive, Positive] | None = None  # width, height: segment scaled copies that fit
     extent: ExtentParams | None = None
