@@ -83,6 +83,15 @@ def test_the_order_statistics_decide_as_the_majority_does(k, seed, foreground, b
     assert torch.equal(for_it > against, majority)
 
 
+def test_an_object_needs_more_than_half_of_an_even_number_of_neighbours_as_in_the_seed():
+    neighbors = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 0], [0, 0, 0, 1]])
+    seed = (neighbors.sum(1) > neighbors.shape[1] / 2).long()
+    assert hard_vote(neighbors, 2)[0].tolist() == seed.tolist() == [0, 0, 1, 0]
+    assert hard_vote(neighbors, 2, ties="nearest")[0].tolist() == [1, 0, 1, 0]
+    assert hard_vote(neighbors, 3)[0].tolist() == [1, 0, 1, 0]  # of several objects the nearest decides
+    assert hard_vote(neighbors, 2)[1].tolist() == [2, 2, 3, 3]
+
+
 def test_a_tie_goes_to_the_tied_label_that_owns_the_nearest_neighbour():
     neighbors = torch.tensor([[0, 2, 2, 1, 1], [1, 1, 2, 2, 0], [2, 0, 0, 0, 2], [1, 2, 0, 3, 3]])
     labels, agree = hard_vote(neighbors, 4)

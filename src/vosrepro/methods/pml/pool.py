@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods.pml.search import Neighbors, nearest
-from vosrepro.methods.pml.votes import hard_vote, margin_vote, soft_vote
+from vosrepro.methods.pml.votes import Ties, hard_vote, margin_vote, soft_vote
 
 Vote = Literal["hard", "soft", "margin"]
 
@@ -69,9 +69,10 @@ class ReferencePool:
         count: number of labels, background included.
     """
 
-    def __init__(self, k: int, adaptation: Adaptation) -> None:
-        """Make an empty pool that votes with k neighbours."""
+    def __init__(self, k: int, adaptation: Adaptation, *, ties: Ties = "background") -> None:
+        """Make an empty pool that votes with k neighbours; `ties` as of `votes.hard_vote`."""
         self.count = 1
+        self._ties: Ties = ties
         self._k = k
         self._adaptation = adaptation
         self._given: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -100,7 +101,7 @@ class ReferencePool:
         """
         pool, fractions = self.contents()
         found = nearest(cells, pool, self._k)
-        labels, agree = hard_vote(fractions.argmax(1)[found.index], self.count)
+        labels, agree = hard_vote(fractions.argmax(1)[found.index], self.count, ties=self._ties)
         return Answer(labels, agree, found)
 
     def vote(self, cells: torch.Tensor, answer: Answer, *, vote: Vote, temperature: float) -> torch.Tensor:

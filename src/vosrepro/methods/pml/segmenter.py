@@ -12,6 +12,7 @@ from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.pml.cells import Geometry, cell_fractions, cell_labels, own_cells, to_pixels
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool, Vote
 from vosrepro.methods.pml.refine import Refinement
+from vosrepro.methods.pml.votes import Ties
 
 if TYPE_CHECKING:
     from vosrepro.methods.pml.model import PML
@@ -28,6 +29,7 @@ class PMLSegmenter:
         *,
         neighbors: int = 5,
         vote: Vote = "soft",
+        ties: Ties = "background",
         temperature: float = 0.05,
         reference: Literal["center", "area"] = "area",
         geometry: Geometry = "aligned",
@@ -42,6 +44,8 @@ class PMLSegmenter:
             neighbors: K.
             vote: "hard" (majority, seed), "soft" (mean of the neighbours' labels) or "margin" (softmax of
                 the similarity that decides the majority).
+            ties: what an even K makes of a cell whose neighbours are half object, half background; see
+                `votes.hard_vote`.
             temperature: of the margin vote.
             reference: labels of the given cells, at their "center" (seed) or by "area".
             geometry: where cells lie, see `cells`.
@@ -54,6 +58,8 @@ class PMLSegmenter:
         """
         if vote not in ("hard", "soft", "margin") or reference not in ("center", "area"):
             raise ConfigError(f"vote '{vote}' must be hard, soft or margin, and reference '{reference}' center or area")
+        if ties not in ("background", "nearest"):
+            raise ConfigError(f"ties '{ties}' must be background or nearest")
         self._model = model
         self._vote: Vote = vote
         self._temperature = temperature
@@ -61,7 +67,7 @@ class PMLSegmenter:
         self._geometry: Geometry = geometry
         self._refinement = _settings(Refinement, refine)
         self._bf16 = precision == "bf16"
-        self._pool = ReferencePool(neighbors, _settings(Adaptation, adapt))
+        self._pool = ReferencePool(neighbors, _settings(Adaptation, adapt), ties=ties)
         self._objects = 0
         self._time = 0
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.nn import functional as F
 
 from vosrepro.methods.pml.search import label_similarity
 
+#: What becomes of two labels with equally many neighbours.
+Ties = Literal["background", "nearest"]
+_BINARY = 2
 
-def hard_vote(neighbors: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+
+def hard_vote(neighbors: torch.Tensor, count: int, *, ties: Ties = "background") -> tuple[torch.Tensor, torch.Tensor]:
     """Majority of the neighbours' labels; a tie goes to the tied label that owns the nearest one.
 
     Args:
         neighbors: int64 (Q, k) labels of the neighbours, nearest first.
         count: number of labels.
+        ties: of background and one object, which an even k can have: "background", as the seed, whose object
+            needs more than k / 2, or "nearest", as with more labels.
 
     Returns:
         int64 (Q,) labels, and int64 (Q,) how many neighbours carry them.
@@ -23,7 +31,10 @@ def hard_vote(neighbors: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.
     votes = F.one_hot(neighbors, count).sum(1)
     most = votes.amax(1, keepdim=True)
     first = (votes.gather(1, neighbors) == most).int().argmax(1, keepdim=True)
-    return neighbors.gather(1, first)[:, 0], most[:, 0]
+    labels = neighbors.gather(1, first)[:, 0]
+    if count == _BINARY and ties == "background":
+        labels = torch.where(votes[:, 0] == votes[:, 1], 0, labels)
+    return labels, most[:, 0]
 
 
 def soft_vote(fractions: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
