@@ -11,10 +11,15 @@ import pytest
 from vosrepro.base.labels import write_labels
 
 
+def shared_path(*parts: str) -> Path:
+    """Where a file of the shared development folder would be."""
+    root = Path(os.environ.get("VOSREPRO_SHARED", Path(__file__).parents[3] / "shared"))
+    return root.joinpath(*parts)
+
+
 def shared(*parts: str) -> Path:
     """A file of the shared development folder; skips the test where it is absent."""
-    root = Path(os.environ.get("VOSREPRO_SHARED", Path(__file__).parents[3] / "shared"))
-    path = root.joinpath(*parts)
+    path = shared_path(*parts)
     if not path.exists():
         pytest.skip(f"{path} is not here (set VOSREPRO_SHARED)")
     return path

@@ -1,4 +1,8 @@
-"""Recorded outputs of the official tool and of vos-benchmark, and published values of real masks."""
+"""Recorded outputs of the official tool and of vos-benchmark, and published values of real masks.
+
+The recorded cases exist twice, of the same kinds: made from our generated masks (tests/fixtures/evaluation, always
+here), and cut from real masks (beside the repository, where it is there).
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_masks import shared
+from made_masks import shared, shared_path
 
 from vosrepro.base.errors import VosreproError
+from vosrepro.base.labels import write_labels
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.counting.counting import COUNTS, Counter
 from vosrepro.scoring.counting.disc import half_widths, radius
@@ -17,7 +22,8 @@ from vosrepro.scoring.counting.packing import pack_objects
 from vosrepro.scoring.counting.png import LabelImage, decode
 from vosrepro.scoring.measures import contour_accuracy, region_similarity, statistics
 
-pytestmark = [pytest.mark.oracle, pytest.mark.data]
+pytestmark = pytest.mark.oracle
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 CASES = [
     "c01_single_480p",
     "c02_multi_crop",
@@ -41,27 +47,54 @@ CASES = [
 NAMES = ("mean", "recall", "decay")
 
 
-def recorded():
-    return json.loads(shared("golden", "evaluation", "expected.json").read_text())
+SOURCES = ["generated", *(["real"] if shared_path("golden", "evaluation").is_dir() else [])]
 
 
-def score(case: str, protocol: str):
-    folder = shared("golden", "evaluation", "cases", case)
-    return score_folder(folder / "pred", folder / "gt", protocol)
+@pytest.fixture(scope="module", params=SOURCES)
+def folder(request, tmp_path_factory) -> Path:
+    """A folder with cases/<case>/{gt,pred}/<sequence>/<frame>.png, void_*.png and expected.json."""
+    if request.param == "real":
+        return shared("golden", "evaluation")
+    folder = tmp_path_factory.mktemp("evaluation")
+    (folder / "expected.json").write_bytes((FIXTURES / "evaluation/expected.json").read_bytes())
+    with np.load(FIXTURES / "evaluation/cases.npz") as arrays:
+        for name, masks in arrays.items():  # a case's masks of consecutive frames, or one mask
+            if name.startswith("void/"):
+                write_labels(folder / f"{name.replace('/', '_')}.png", masks)
+                continue
+            place, _, first = name.rpartition("/")
+            for number, labels in enumerate(masks, int(first)):
+                write_labels(folder / "cases" / place / f"{number:05d}.png", labels)
+    return folder
 
 
-def test_the_list_of_cases_is_complete():
-    assert sorted(recorded()["cases"]) == sorted(CASES)
+@pytest.fixture(scope="module")
+def recorded(folder):
+    return json.loads((folder / "expected.json").read_text())
+
+
+def score(folder: Path, case: str, protocol: str):
+    return score_folder(folder / "cases" / case / "pred", folder / "cases" / case / "gt", protocol)
+
+
+def test_the_list_of_cases_is_complete(recorded):
+    assert sorted(recorded["cases"]) == sorted(CASES)
+
+
+@pytest.mark.data
+def test_the_cases_cut_from_real_masks_are_compared_too():
+    shared("golden", "evaluation")
+    assert "real" in SOURCES
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_davis2017_frames_are_exact_and_aggregates_agree(case):
-    expected = recorded()["cases"][case]["davis2017"]
+def test_davis2017_frames_are_exact_and_aggregates_agree(folder, recorded, case):
+    expected = recorded["cases"][case]["davis2017"]
     if expected["status"] != "ok":
-        with pytest.raises(VosreproError, match=r"sequence 'libby'.*frame '0000\d'"):
-            score(case, "davis2017")
+        with pytest.raises(VosreproError, match=r"sequence '\w+'.*frame '0000\d'"):
+            score(folder, case, "davis2017")
         return
-    found = score(case, "davis2017")
+    found = score(folder, case, "davis2017")
     for sequence, want in expected["sequences"].items():
         for k in range(want["objects"]):
             frames, j, f = found.per_frame(sequence, k + 1)
@@ -78,13 +111,13 @@ def test_davis2017_frames_are_exact_and_aggregates_agree(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_vos_benchmark_means_agree(case):
-    expected = recorded()["cases"][case]["vos_benchmark"]
+def test_vos_benchmark_means_agree(folder, recorded, case):
+    expected = recorded["cases"][case]["vos_benchmark"]
     if "error" in next(iter(expected.values())):
-        with pytest.raises(VosreproError, match="sequence 'libby'"):
-            score(case, "vos-benchmark")
+        with pytest.raises(VosreproError, match=r"sequence '\w+'"):
+            score(folder, case, "vos-benchmark")
         return
-    found = {(r.sequence, r.object_id): r.values for r in score(case, "vos-benchmark").rows}
+    found = {(r.sequence, r.object_id): r.values for r in score(folder, case, "vos-benchmark").rows}
     wanted = {(s, int(k)): v for s, objects in expected.items() for k, v in objects.items()}
     assert set(found) == set(wanted)
     for key, values in wanted.items():
@@ -94,9 +127,9 @@ def test_vos_benchmark_means_agree(case):
 
 @pytest.mark.parametrize(("protocol", "last"), [("frtm", "drop"), ("ytvos-local", "keep")])
 @pytest.mark.parametrize("case", ["c03_multi_quarter", "c05_gt_vanishes", "c07_late_low_id", "c08_late_high_id"])
-def test_scores_after_first_appearance_are_exact(case, protocol, last):
-    expected = recorded()["cases"][case][f"after_first_appearance_{last}_last"]
-    found = score(case, protocol)
+def test_scores_after_first_appearance_are_exact(folder, recorded, case, protocol, last):
+    expected = recorded["cases"][case][f"after_first_appearance_{last}_last"]
+    found = score(folder, case, protocol)
     assert {f"{r.sequence}/{r.object_id}" for r in found.rows} == set(expected)
     for key, want in expected.items():
         sequence, number = key.split("/")
@@ -104,10 +137,9 @@ def test_scores_after_first_appearance_are_exact(case, protocol, last):
         assert (j.tolist(), f.tolist()) == (want["J"], want["F"])
 
 
-def test_void_as_a_measure_of_its_own():
-    folder = shared("golden", "evaluation")
+def test_void_as_a_measure_of_its_own(folder, recorded):
     gt, pred, void = (decode((folder / f"void_{name}.png").read_bytes()).array() for name in ("gt", "pred", "void"))
-    for want in recorded()["void_metric"]:
+    for want in recorded["void_metric"]:
         for keep, suffix in ((void == 0, ""), (np.ones(void.shape, bool), "_without_void")):
             counter, row = Counter(), np.zeros((1, len(COUNTS)), np.int64)
             pair = [
@@ -120,16 +152,16 @@ def test_void_as_a_measure_of_its_own():
             assert contour_accuracy(row)[0] == want[f"F{suffix}"]
 
 
-def test_statistics_agree_for_all_recorded_lengths():
-    for row in recorded()["statistics"]["rows"]:
+def test_statistics_agree_for_all_recorded_lengths(recorded):
+    for row in recorded["statistics"]["rows"]:
         found = statistics(np.array([((37 * t + 11) % 101) / 100 for t in range(row["n"])]))
         assert found.mean == pytest.approx(row["mean"], abs=1e-12)
         assert found.recall == pytest.approx(row["recall"], abs=1e-12)
         assert found.decay == pytest.approx(row["decay_with_wide_integers"], abs=1e-12)
 
 
-def test_radius_and_disc_agree():
-    values = recorded()
+def test_radius_and_disc_agree(recorded):
+    values = recorded
     for row in values["radius"]:
         r = radius(*row["shape"])
         assert r == row["radius"]
@@ -137,11 +169,10 @@ def test_radius_and_disc_agree():
     assert half_widths(8) == values["disk8_row_half_widths"]
 
 
+@pytest.mark.data
 @pytest.mark.slow
 def test_published_masks_give_the_published_values():
-    published = json.loads((Path(__file__).parents[1] / "fixtures" / "published_pml_davis2016.json").read_text())[
-        "sequences"
-    ]
+    published = json.loads((FIXTURES / "published_pml_davis2016.json").read_text())["sequences"]
     found = score_folder(
         shared("data", "davis2016_published_masks", "pml"),
         shared("data", "davis2016", "Annotations", "480p"),
@@ -157,6 +188,7 @@ def test_published_masks_give_the_published_values():
     assert compared == 812
 
 
+@pytest.mark.data
 @pytest.mark.slow
 def test_per_sequence_statistics_of_published_masks_agree():
     file = shared("golden", "evaluation", "published_davis2016_val.json")
