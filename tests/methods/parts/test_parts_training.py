@@ -6,10 +6,10 @@ import torch
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods import get_method
 from vosrepro.methods.common.batchnorm import LocalBatchNorm2d, SyncedBatchNorm2d, synchronize
-from vosrepro.methods.parts.mask_loss import legacy_bilinear, mask_loss
+from vosrepro.methods.parts.learning.mask_loss import legacy_bilinear, mask_loss
+from vosrepro.methods.parts.learning.own_guess import guess_earlier
+from vosrepro.methods.parts.learning.pairs import Warp, draw_parts, follow_boxes, tight_boxes
 from vosrepro.methods.parts.model import PartsNet
-from vosrepro.methods.parts.own_guess import guess_earlier
-from vosrepro.methods.parts.pairs import Warp, draw_parts, follow_boxes, tight_boxes
 from vosrepro.methods.parts.schedule import imagenet_rate, linear_rate
 from vosrepro.methods.parts.train import train_step
 from vosrepro.study.params import load_method

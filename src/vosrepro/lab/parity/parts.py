@@ -13,7 +13,7 @@ from vosrepro.methods.common.seeded import seed_weights
 from vosrepro.methods.parts import boxes as geometry
 from vosrepro.methods.parts import combine, matching, sampling, schedule
 from vosrepro.methods.parts.heads import GlobalConvolution, Refine, TrackHead
-from vosrepro.methods.parts.mask_loss import legacy_bilinear, thesis_mask_loss
+from vosrepro.methods.parts.learning.mask_loss import legacy_bilinear, thesis_mask_loss
 from vosrepro.methods.parts.resnet import ClassHead, ResNet50v2, same_max_pool, tracker_block
 
 _RELATIVE, _EXACT = 1e-4, 0.0

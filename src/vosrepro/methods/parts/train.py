@@ -14,16 +14,9 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.classification import background
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts
-from vosrepro.methods.parts.mask_loss import mask_loss
-from vosrepro.methods.parts.matching import (
-    LabelWeights,
-    cell_weights,
-    matching_loss,
-    positive_cells,
-)
-from vosrepro.methods.parts.model import MASK_SIDES, Masked, PartsNet
-from vosrepro.methods.parts.own_guess import guess_earlier
-from vosrepro.methods.parts.pairs import (
+from vosrepro.methods.parts.learning.mask_loss import mask_loss
+from vosrepro.methods.parts.learning.own_guess import guess_earlier
+from vosrepro.methods.parts.learning.pairs import (
     Warp,
     draw_parts,
     follow_boxes,
@@ -31,6 +24,13 @@ from vosrepro.methods.parts.pairs import (
     synthetic_frames,
     tight_boxes,
 )
+from vosrepro.methods.parts.matching import (
+    LabelWeights,
+    cell_weights,
+    matching_loss,
+    positive_cells,
+)
+from vosrepro.methods.parts.model import MASK_SIDES, Masked, PartsNet
 from vosrepro.methods.parts.regions import roi_align
 
 
