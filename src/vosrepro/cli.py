@@ -24,6 +24,7 @@ class Command(NamedTuple):
     summary: str
     module: str
     function: str = "run"
+    arguments: str = "add_arguments"
 
 
 COMMANDS = (
@@ -45,7 +46,12 @@ COMMANDS = (
     ),
     Command("score-run", "the study, step by step", "score all entries of one run", "commands.score_run"),
     Command(
-        "submit-entry", "the study, step by step", "check and pack an entry for its server", "commands.submit_entry"
+        "submit-entry",
+        "the study, step by step",
+        "check and pack an entry for its server",
+        "commands.submit",
+        "entry",
+        "add_entry_arguments",
     ),
     Command("track", "the study, step by step", "mirror the journals into MLflow", "commands.track"),
     Command("report", "the study, step by step", "render the HTML pages", "commands.report"),
@@ -139,7 +145,7 @@ def _dispatch(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    module.add_arguments(parser)
+    getattr(module, command.arguments)(parser)
     return int(getattr(module, command.function)(parser.parse_args(arguments[1:])) or 0)
 
 

@@ -22,14 +22,7 @@ from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.scoring.server import record_answer
-from vosrepro.scoring.submission import (
-    Expected,
-    Server,
-    check_submission,
-    expect_davis,
-    expect_youtube,
-    write_zip,
-)
+from vosrepro.scoring.submission import check_submission, served, write_zip
 
 _SHOWN = 40
 
@@ -66,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     if args.benchmark is None or args.data is None:
         raise ConfigError(f"submit {args.action}: give the benchmark with --for and its data set with --data")
     masks = Path(args.masks)
-    server, expected = _expected(args.benchmark, args.data)
+    place = served(args.benchmark)
+    expected = place.expect(args.data)
     if args.action == "zip":
-        manifest = write_zip(masks, args.target, expected, server)
+        manifest = write_zip(masks, args.target, expected, place.server)
         print(json.dumps(manifest, indent=2))
         return 0
-    report = check_submission(masks, expected, server)
+    report = check_submission(masks, expected, place.server)
     if args.json:
         values = {**report._asdict(), "findings": [f._asdict() for f in report.findings]}
         print(json.dumps({"passed": report.passed, **values}, indent=2))
@@ -84,6 +78,48 @@ def run(args: argparse.Namespace) -> int:
     print(f"{report.sequences} sequences, {report.files} masks, {report.bytes} bytes")
     print(f"sha256 {report.digest}")
     print("ready to upload" if report.passed else f"{errors} error(s): not ready")
+    return 0 if report.passed else 2
+
+
+def add_entry_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name an entry of a study."""
+    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--method", required=True)
+    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--benchmark", required=True)
+
+
+def entry(args: argparse.Namespace) -> int:
+    """Check the masks of one entry as its server would, and pack them: one rule of the DAG.
+
+    The zip goes to submissions/<study>/, with what the check counted in a JSON beside it.
+    """
+    from vosrepro.base.files import write_json
+    from vosrepro.base.provenance import provenance
+    from vosrepro.datasets.sets.folders import set_folder
+    from vosrepro.study.params import pick
+    from vosrepro.study.plan import load_plan
+
+    plan = load_plan(args.study)
+    run_of_study = plan.run(args.method, args.recipe, args.seed)
+    entries = {entry.key: entry for entry in plan.entries_of(run_of_study)}
+    key = f"{run_of_study.key}/{args.variant}/{args.benchmark}"
+    one = pick(entries, key, what="entry", where=f"study '{plan.study.study}'")
+    place = served(one.benchmark_params.benchmark)
+    expected = place.expect(set_folder(one.benchmark_params.dataset, plan.study.data) / place.folder)
+    manifest = write_zip(one.masks, one.submission, expected, place.server)
+    report = check_submission(one.submission, expected, place.server)
+    warnings = [str(f) for f in report.findings]
+    record = {**manifest, "entry": key, "server": place.server, "warnings": warnings}
+    write_json(one.submission.with_suffix(".json"), {**record, "provenance": provenance()})
+    for warning in warnings:
+        print(warning)
+    print(
+        f"{one.submission}: {report.sequences} sequences, {report.files} masks, "
+        f"{'ready to upload' if report.passed else 'NOT ready'}"
+    )
     return 0 if report.passed else 2
 
 
@@ -100,12 +136,3 @@ def _record(args: argparse.Namespace) -> int:
     values = record_answer(entry, args.target)
     print(f"{entry.server_scores}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
     return 0
-
-
-def _expected(benchmark: str, data: Path) -> tuple[Server, dict[str, Expected]]:
-    if benchmark.startswith("ytvos"):
-        return "youtube", expect_youtube(data)
-    splits = {"davis17-testdev": "test-dev", "davis17-challenge": "test-challenge"}
-    if benchmark in splits:
-        return "davis", expect_davis(data, split=splits[benchmark])
-    raise ConfigError(f"--for {benchmark}: no server takes it; give {', '.join(splits)}, ytvos18-val or ytvos19-val")

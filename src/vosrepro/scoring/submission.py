@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from vosrepro.base.errors import DataError, ProtocolError
+from vosrepro.base.errors import ConfigError, DataError, ProtocolError
 from vosrepro.base.files import atomic, file_digest, read_json
 from vosrepro.scoring.counting.packing import VOID, labels_in
 from vosrepro.scoring.counting.png import Malformed, decode
@@ -123,6 +124,42 @@ def expect_youtube(root: Path | str) -> dict[str, Expected]:
         given = {f: root / "Annotations" / name / f"{f}.png" for f in set(starts.values())}
         expected[name] = Expected(tuple(frames), starts, given)
     return expected
+
+
+class Served(NamedTuple):
+    """Benchmarks that one challenge server scores.
+
+    Attributes:
+        prefix: how their names begin.
+        server: whose layout a zip must have.
+        folder: below that of the data set: where `expect` looks.
+        expect: what the server wants, from that folder.
+    """
+
+    prefix: str
+    server: Server
+    folder: str
+    expect: Callable[[Path], dict[str, Expected]]
+
+
+SERVED = (
+    Served("davis17-testdev", "davis", ".", partial(expect_davis, split="test-dev")),
+    Served("davis17-challenge", "davis", ".", partial(expect_davis, split="test-challenge")),
+    Served("ytvos", "youtube", "valid", expect_youtube),
+)
+
+
+def served(benchmark: str) -> Served:
+    """The server of a benchmark.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    for place in SERVED:
+        if benchmark.startswith(place.prefix):
+            return place
+    names = ", ".join(place.prefix for place in SERVED[:-1])
+    raise ConfigError(f"no server takes masks of the benchmark '{benchmark}': give {names}, ytvos18-val or ytvos19-val")
 
 
 def check_submission(masks: Path | str, expected: Mapping[str, Expected], server: Server) -> Report:
