@@ -139,7 +139,9 @@ class Jobs:
 
     def converted_set(self, wildcards: Any) -> list[str]:
         """The prepared set that a conversion reads; raw static images are put in place by hand."""
-        return [str(paths.prepared_set("ytvos"))] if wildcards.kind == "youtube-480p" else []
+        from vosrepro.datasets.sets.folders import COPIES  # numpy comes with it: only where it is asked for
+
+        return [str(paths.prepared_set(COPIES[wildcards.kind]))] if wildcards.kind in COPIES else []
 
     def resized(self, wildcards: Any) -> list[str]:
         """The scaled copies that a run's benchmarks need."""

@@ -4,7 +4,7 @@ The clock runs around `init`/`step`, the upload of the decoded frame, resizing, 
 while files are decoded or written. On CUDA, events mark the frames and the device is synchronized
 only when a block of frames ends, so that measuring does not slow the method down.
 
-Source: the uniform protocol that params/README.md describes; published figures use six other ones.
+Published figures use six other protocols.
 """
 
 from __future__ import annotations

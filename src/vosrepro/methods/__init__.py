@@ -11,6 +11,9 @@ from vosrepro.base.errors import ConfigError
 if TYPE_CHECKING:
     from vosrepro.base.types import Method
 
+#: The floor that every trained method is compared with: the first mask, repeated.
+FLOOR = "copy"
+
 REGISTRY: dict[str, str] = {
     "copy": "vosrepro.methods.copy:METHOD",
     "flow": "vosrepro.methods.flow:METHOD",

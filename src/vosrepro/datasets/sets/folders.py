@@ -87,6 +87,10 @@ SOURCES = {
 }
 
 
+#: Scaled copies that are made of a whole set (others take what is there): copy -> set.
+COPIES = {"youtube-480p": "ytvos"}
+
+
 def set_folder(name: str, data: DataParams) -> Path:
     """The folder of a data set; one level of extra nesting, as archives leave it, is looked through.
 

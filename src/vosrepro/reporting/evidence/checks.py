@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.methods import FLOOR
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.scoring.student import t_quantile
 from vosrepro.study.plan import Run
@@ -151,9 +152,9 @@ def _trained(table: Table) -> list[Row]:
 
 
 def _beats_floor(table: Table) -> Iterable[Check]:
-    floor = table.by_name.get(("copy", "none", "default", CHECKED_BENCHMARK))
+    floor = table.by_name.get((FLOOR, "none", "default", CHECKED_BENCHMARK))
     for row in _trained(table) if floor else []:
-        yield _gap("Training works", row, floor, "copy", BEATS_COPY_POINTS)
+        yield _gap("Training works", row, floor, FLOOR, BEATS_COPY_POINTS)
 
 
 def _beats_untrained(table: Table) -> Iterable[Check]:

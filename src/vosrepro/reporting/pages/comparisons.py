@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from vosrepro.methods import FLOOR
 from vosrepro.reporting.evidence.intervals import object_value, paired, pooled
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.pages.charts import dot_strip
@@ -100,7 +101,7 @@ def worst_sequences(table: Table, primary: Row) -> tuple[SequenceScore, ...]:
     item = next((e for e in primary.entries if e.objects), None)
     if item is None:
         return ()
-    floor_row = table.by_name.get(("copy", "none", "default", primary.benchmark.benchmark))
+    floor_row = table.by_name.get((FLOOR, "none", "default", primary.benchmark.benchmark))
     floor = _means(floor_row) if floor_row else {}
     found = []
     for name in dict.fromkeys(o.sequence for o in item.objects):
@@ -129,7 +130,7 @@ def _others(table: Table, primary: Row) -> Iterable[Row]:
             continue
         own = row.method == primary.method
         same = row.variant == primary.variant or row.recipe == primary.recipe
-        if row.method == "copy" or (own and same):
+        if row.method == FLOOR or (own and same):
             yield row
 
 

@@ -1,0 +1,120 @@
+"""The rules of the house: where things are, what may be named where, and that what is named exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from vosrepro.datasets.sets.catalog import TRAINING_SETS
+from vosrepro.datasets.sets.folders import SOURCES
+from vosrepro.methods import REGISTRY
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/vosrepro"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+MOST_FILES = 16
+#: One file a command, listed in the order of cli.py's table, and nothing else: no reading order to lose.
+TABLES = {PACKAGE / "commands"}
+
+#: Words that name a method or a set, and also a kind of item, a count or a protocol of scoring.
+AMBIGUOUS = {"parts", "static", "davis2016", "davis2017", "imagenet"}
+#: Where a name may stand although the room is for all of them, and why.
+NAMED = {
+    "commands/bench.py": {"pml"},  # the table of benches, some of which measure one method's parts
+    "study/params.py": {"davis17-train"},  # the default of the split that checkpoints are chosen on
+}
+#: Rooms that are about single methods or data sets: their own, benches and recordings of one method each,
+#: and protocols of scoring, which are named after the tools that they agree with.
+OWN_ROOMS = ("methods", "datasets", "lab", "scoring")
+
+_PATH = re.compile(
+    r"(?<![\w/.-])((?:src|params|tests|workflow|profiles|\.ci|methods|datasets|training|inference|scoring|reporting|"
+    r"costs|tracking|study|base|lab|commands|weights|vosrepro)/[\w/.-]+\.(?:py|md|ya?ml|smk|csv|html|css|npz))\b(?!/)"
+)
+_MODULE = re.compile(r"(?<![\w./-])(vosrepro\.(?:cli|workflow|\w+\.\w+)[\w.]*\w)")  # "vosrepro.key" is a tag in MLflow
+
+
+def _named_outside() -> Iterator[str]:
+    names = {*REGISTRY, *TRAINING_SETS, *SOURCES} - AMBIGUOUS
+    for path in MODULES:
+        place = path.relative_to(PACKAGE)
+        if place.parts[0] in OWN_ROOMS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in names - NAMED.get(place.as_posix(), set()):
+                yield f"{place}:{node.lineno} names '{node.value}'"
+
+
+def _prose(path: Path) -> str:
+    """Docstrings and comments of a module; the whole of a page."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        strings = [
+            ast.get_docstring(n, clean=False) or ""
+            for n in ast.walk(ast.parse(text))
+            if hasattr(n, "body") and isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
+        ]
+        text = "\n".join([*strings, *re.findall(r"#.*", text)])
+    return text
+
+
+def _exists(name: str, near: Path) -> bool:
+    return any((folder / name).exists() for folder in (ROOT, PACKAGE, ROOT / "src", near.parent))
+
+
+def _imports(dotted: str) -> bool:
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        try:
+            found = find_spec(name)
+        except ModuleNotFoundError:
+            continue
+        if found is None:
+            continue
+        value = import_module(name) if parts[count:] else None
+        for attribute in parts[count:]:
+            if not hasattr(value, attribute):
+                return False
+            value = getattr(value, attribute)
+        return True
+    return False
+
+
+def test_the_package_has_at_most_two_modules_beside_its_rooms():
+    assert len([p for p in PACKAGE.glob("*.py") if p.name != "__init__.py"]) <= 2
+
+
+def test_no_folder_has_more_files_than_a_reader_takes_in():
+    folders = {path.parent for path in MODULES} - TABLES
+    crowded = {f.relative_to(PACKAGE): n for f in folders if (n := len([*f.glob("[!_]*.py")])) > MOST_FILES}
+    assert not crowded
+
+
+def test_every_command_of_the_table_of_commands_is_one_of_the_command_line():
+    from vosrepro.cli import COMMANDS
+
+    named = {command.module.removeprefix("commands.") for command in COMMANDS}
+    assert {p.stem for p in (PACKAGE / "commands").glob("[!_]*.py")} == named
+
+
+def test_only_their_own_rooms_and_params_name_a_method_or_a_data_set():
+    assert not [*_named_outside()]
+
+
+PAGES = [p for p in [*ROOT.glob("*.md"), *PACKAGE.rglob("*.md"), *(ROOT / "params").rglob("*.md")]]
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("path", [*MODULES, *PAGES], ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_a_text_names_exists(path):
+    text = _prose(path)
+    lacking = {name for name in _PATH.findall(text) if not _exists(name, path)}
+    lacking |= {name for name in _MODULE.findall(text) if not _imports(name)}
+    assert not lacking
