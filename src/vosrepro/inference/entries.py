@@ -84,7 +84,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
         journal.end()
     write_pairs(plan, run, model, device=device)
     if hasattr(get_method(run.method).segmenter, "parts") and plan.video_entries_of(run):
-        from vosrepro.inference.parts_view import write_tracked_parts  # imports a whole method
+        from vosrepro.inference.views import write_tracked_parts  # imports a whole method
 
         write_tracked_parts(plan, run, model, device=device)
     write_json(

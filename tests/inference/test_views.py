@@ -9,7 +9,7 @@ from PIL import Image
 
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video
-from vosrepro.inference.parts_view import (
+from vosrepro.inference.views import (
     gif_bytes,
     part_frames,
     write_gif,
