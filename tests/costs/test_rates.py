@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.types import without_start_weights
 from vosrepro.costs.rates import (
     RATE_COLUMNS,
     RATE_PLACE,
@@ -13,7 +14,6 @@ from vosrepro.costs.rates import (
     load_rates,
     load_work,
     named_identities,
-    plain_model,
     put_rows,
 )
 from vosrepro.study.params import load_method
@@ -90,7 +90,7 @@ def test_a_new_row_replaces_the_old_one_about_the_same(tmp_path):
 
 def test_weights_to_start_from_are_no_part_of_the_work():
     model = {"width": 8, "encoder_weights": "imagenet", "pretrained": True, "start": "a.pth"}
-    assert plain_model(model) == {"width": 8}
+    assert without_start_weights(model) == {"width": 8}
 
 
 def test_a_quantity_between_and_beyond_the_counted_objects():

@@ -11,10 +11,11 @@ from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video
 from vosrepro.inference.views import (
     gif_bytes,
-    part_frames,
+    view_frames,
     write_gif,
-    write_tracked_parts,
+    write_view,
 )
+from vosrepro.methods import get_method
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.segmenter import PartsSegmenter
 from vosrepro.study.plan import load_plan
@@ -38,7 +39,11 @@ def video(tmp_path):
 def test_every_frame_is_drawn_with_its_parts(video, tmp_path):
     torch.manual_seed(0)
     net = PartsNet(widths=(8, 8, 16, 16), width=8).eval()
-    frames = list(part_frames(lambda: PartsSegmenter(net, limit=4, candidates=50), video, device=torch.device("cpu")))
+
+    def new_segmenter():
+        return PartsSegmenter(net, limit=4, candidates=50)
+
+    frames = list(view_frames(get_method("parts"), new_segmenter, video, device=torch.device("cpu")))
     assert [f.shape for f in frames] == [(128, 160, 3)] * 4
     target = tmp_path / "parts.gif"
     write_gif(iter(frames), target)
@@ -62,7 +67,7 @@ def test_a_run_leaves_an_animation_of_its_parts(tmp_path, monkeypatch, root):
     plan = load_plan(write_study(tmp_path, [entry]), root=root / "params")
     run = plan.runs[0]
     model = build_model("parts", run.model, weights=None, seed=0, device=torch.device("cpu"))
-    write_tracked_parts(plan, run, model, device=torch.device("cpu"))
+    write_view(plan, run, model, device=torch.device("cpu"))
     with Image.open(run.folder / "parts.gif") as animation:
         assert animation.n_frames == 6
         assert animation.size == (128, 96)

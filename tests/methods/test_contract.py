@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.types import Counting, MetaOrdered, Previewing, Skipping, Viewed
 from vosrepro.methods import REGISTRY, get_method
 from vosrepro.study.params import load_method
 
@@ -138,6 +139,23 @@ def _batch(clips, batch=2):
         "times": torch.arange(clips.frames).expand(batch, -1),
         "lengths": torch.full((batch,), clips.frames),
     }
+
+
+#: Optional traits by method: a misspelt one would be silently without effect.
+TRAITS = {
+    "stm": {Previewing},
+    "frtm": {MetaOrdered},
+    "mtmfi": {MetaOrdered, Skipping},
+    "gfrtm": {MetaOrdered, Counting},
+    "parts": {Viewed},
+}
+
+
+def test_a_segmenter_has_the_traits_that_are_known_of_it(new, name):
+    every = {Previewing, MetaOrdered, Skipping, Counting, Viewed}
+    segmenter = new()
+    assert {trait for trait in every if isinstance(segmenter, trait)} == TRAITS.get(name, set())
+    assert (get_method(name).draw is not None) == isinstance(segmenter, Viewed)
 
 
 def _stages(name):

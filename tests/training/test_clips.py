@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.types import Batch
+from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.study.params import ClipParams
 from vosrepro.training.data.clips import (
     Item,
@@ -192,6 +194,33 @@ def test_youtube_jumps_count_labeled_frames(tiny, name):
     for seed in range(50):
         s.sample(Item(name, video), rng(seed), share=0.0)
     assert np.abs(np.diff(np.reshape(frames, (-1, 3)))).max() == 2  # 5 // 5 + 1
+
+
+@pytest.mark.parametrize(("kind", "augment"), [("video", "mini-video"), ("static", "mini-static"), ("image", "")])
+def test_a_batch_holds_what_its_type_says(tiny, tmp_path, kind, augment):
+    if kind == "image":
+        path = tmp_path / "a.jpg"
+        Image.new("RGB", (40, 30)).save(path)
+        item, options = Item("imagenet", LabeledImage("a", path, 3)), {"frames": 1, "augment": "random-crop"}
+    else:
+        picture = tiny.FakeImage("x", Path("v0/00000.jpg"), Path("x.png"))
+        item = Item("", picture) if kind == "static" else Item("davis17-train", tiny.fake_videos("", None)[0])
+        options = {"augment": augment}
+    sample = sampler(tiny, kind=kind, **options).sample(item, rng(), share=0.0)
+    batch = to_batch(collate([sample, sample]), torch.device("cpu"))
+    others = {"classes"} if kind == "image" else {"times", "lengths"}
+    assert set(batch) == {"frames", "masks", "labels", "selector"} | others
+    assert set(batch) <= set(Batch.__annotations__)
+    floats = {"frames", "masks", "selector"}
+    assert {k: v.dtype for k, v in batch.items()} == {k: torch.float32 if k in floats else torch.int64 for k in batch}
+    times, objects, size = options.get("frames", 3), 2, (16, 24)
+    assert batch["frames"].shape == (2, times, 3, *size)
+    if kind != "image":
+        assert batch["masks"].shape == (2, times, objects, *size)
+        assert batch["labels"].shape == (2, times, *size)
+        assert batch["selector"].shape == (2, objects)
+        assert batch["times"].shape == (2, times)
+        assert batch["lengths"].shape == (2,)
 
 
 def test_a_static_sample_keeps_soft_masks(tiny):

@@ -1,15 +1,16 @@
-"""The words that all layers share: frames, labels, probabilities, a segmenter, a method.
+"""The words that all layers share: frames, labels, probabilities, a batch, a segmenter and its traits, a method.
 
 Nothing here imports torch at run time, so scoring and reporting can use these names for free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -19,8 +20,30 @@ Frame: TypeAlias = "torch.Tensor"
 Labels: TypeAlias = "torch.Tensor"
 #: float32 (N+1, H, W) at the frame's size, non-negative, summing to 1 over the first dimension.
 Probs: TypeAlias = "torch.Tensor"
-#: What a collated training sample is: named tensors (see `vosrepro.training.data.clips`).
-Batch: TypeAlias = "Mapping[str, torch.Tensor]"
+
+
+class Batch(TypedDict):
+    """What a training step learns from: B samples of T frames and K places for objects, on the model's device.
+
+    `clips.frames`, `clips.objects` and `clips.size_px` of the stage are T, K and (H, W); an object is the same in
+    `masks`, `labels` and `selector`. Only pictures with a class (kind "image") have `classes`, and their masks and
+    labels are empty placeholders of one pixel; all other clips have `times` and `lengths`.
+    """
+
+    #: float32 (B, T, 3, H, W), RGB in [0, 1], not normalised.
+    frames: torch.Tensor
+    #: float32 (B, T, K, H, W) in [0, 1]; those of static images may have soft edges.
+    masks: torch.Tensor
+    #: int64 (B, T, H, W) in 0..K.
+    labels: torch.Tensor
+    #: float32 (B, K), 1 where the object exists.
+    selector: torch.Tensor
+    #: int64 (B, T), the frames' places in their video.
+    times: NotRequired[torch.Tensor]
+    #: int64 (B), the frames that the video has.
+    lengths: NotRequired[torch.Tensor]
+    #: int64 (B), the class of a single picture; -1 where it could not be decoded.
+    classes: NotRequired[torch.Tensor]
 
 
 class Segmenter(Protocol):
@@ -39,6 +62,69 @@ class Segmenter(Protocol):
                 continue at N+1; the returned probabilities include them.
         """
         ...
+
+
+# A segmenter may have these traits beside `init` and `step`; the runner asks for them with `isinstance`.
+
+
+@runtime_checkable
+class Previewing(Protocol):
+    """Works faster if it sees frames ahead, many at a time."""
+
+    def preview(self, frames: torch.Tensor) -> None:
+        """Take the frames to come, (T, 3, H, W): the one of the next call first. Changes no result."""
+        ...
+
+
+@runtime_checkable
+class MetaOrdered(Protocol):
+    """Can imitate evaluations that write the k-th object to appear with the k-th id of the video's list."""
+
+    labels_in_meta_order: bool
+
+
+@runtime_checkable
+class Skipping(Protocol):
+    """Can imitate evaluations that skip videos: those get their given masks and nothing else."""
+
+    skipped_videos: Collection[str]
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """Counts what is worth knowing of a video, for instance reused frames; sums over videos are recorded."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Name -> number, of the frames so far."""
+        ...
+
+
+@runtime_checkable
+class Viewed(Protocol):
+    """Knows something of the last frame that a picture can show beside its labels, see `Method.draw`."""
+
+    @property
+    def view(self) -> Any:
+        """What the method's `draw` understands; it must not change with the next frame."""
+        ...
+
+
+# Arguments of a method that name files go by these names, so that whoever has complete weights, or counts work
+# without any, can leave them out; `methods/README.md` asks new methods to keep to it.
+
+
+def without_start_weights(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a network without the weights that it would start from.
+
+    They are called `pretrained`, `start`, or end with `weights`; left out, a network starts from random weights.
+    """
+    return {k: v for k, v in model.items() if k not in ("pretrained", "start") and not k.endswith("weights")}
+
+
+def names_cache(argument: str) -> bool:
+    """Whether an argument of a training step is a folder where results of earlier visits are kept."""
+    return argument.endswith("_cache")
 
 
 @dataclass(frozen=True)
@@ -62,10 +148,12 @@ class Method:
         segmenter: `segmenter(model, **variant) -> Segmenter`; `model` is None for a method without
             weights.
         build: `build(**model) -> nn.Module` with randomly initialised weights, drawn from torch's
-            global generator; None for a method without weights.
+            global generator; None for a method without weights. Arguments that name weights to start
+            from are called as in `without_start_weights`.
         train_step: `train_step(model, batch, iteration=i, **loss) -> {"loss": scalar, ...}`; must call
             `model(...)` exactly once, so that it works under DistributedDataParallel. Everything
-            but "loss" is logged only. `model` may be DDP-wrapped.
+            but "loss" is logged only, and "skipped": 1 says that there was nothing to learn. `model` may be
+            DDP-wrapped, `batch` is a `Batch`, and `loss` what the stage's parameters hold.
         transfer: `transfer(state, model) -> state`: fits the weights of the previous stage to the
             network of the next (e.g. added input channels); identity if None.
         convert: `convert(released) -> state`: pure key map from the upstream checkpoint; refuses
@@ -77,6 +165,8 @@ class Method:
             what the method takes for the same place in two frames of one size.
         classifier: `classifier(model) -> methods.common.classification.Classifier | None`: what names the
             class of single images; None if the network has no class head.
+        draw: `draw(image, view, scale=n) -> image`: puts the `view` of a segmenter (see `Viewed`) into a frame,
+            uint8 (H, W, 3) to uint8 (nH, nW, 3).
     """
 
     name: str
@@ -91,6 +181,7 @@ class Method:
     prepare: Callable[..., nn.Module] | None = None
     correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
     classifier: Callable[[nn.Module], Any] | None = None
+    draw: Callable[..., np.ndarray] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -160,13 +160,13 @@ def _weight_bytes(plan: Plan) -> dict[str, int]:
     """Bytes of the weights of each stage's network, built without memory."""
     import warnings
 
-    from vosrepro.costs.rates import plain_model
+    from vosrepro.base.types import without_start_weights
 
     warnings.simplefilter("ignore")  # of torchvision, about arguments of its builders
     found: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for node in plan.stages:
-        key = repr((node.method, sorted(plain_model(node.model).items())))
+        key = repr((node.method, sorted(without_start_weights(node.model).items())))
         if key not in sizes:
             sizes[key] = _built_bytes(node)
         found[node.digest] = sizes[key]
@@ -176,11 +176,11 @@ def _weight_bytes(plan: Plan) -> dict[str, int]:
 def _built_bytes(node: StageNode) -> int:
     import torch
 
-    from vosrepro.costs.rates import plain_model
+    from vosrepro.base.types import without_start_weights
     from vosrepro.methods import get_method
 
     build = get_method(node.method).build
     assert build is not None
     with torch.device("meta"):
-        state = build(**plain_model(node.model)).state_dict()
+        state = build(**without_start_weights(node.model)).state_dict()
     return sum(t.numel() * t.element_size() for t in state.values())

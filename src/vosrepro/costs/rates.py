@@ -16,6 +16,7 @@ from typing import Any
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import value_digest, write_text
+from vosrepro.base.types import names_cache, without_start_weights
 from vosrepro.study.params import MethodParams, MethodSize, StageParams
 from vosrepro.study.plan import variant_settings
 from vosrepro.study.published import read_rows
@@ -31,8 +32,6 @@ WORK_COLUMNS = ("method", "size", "kind", "name", "objects", "identity", "gflop"
 RATE_KINDS = ("train", "init", "infer", "score")
 #: "first-visit" is added to a sample of "train" for which no cache holds anything.
 WORK_KINDS = ("train", "first-visit", "init", "infer")
-#: Arguments of networks that name weights to start from.
-_WEIGHTS = ("pretrained", "start")
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,6 @@ class Work:
     objects: int = 0
 
 
-def plain_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a network without the weights that it would start from, which must be downloaded."""
-    return {k: v for k, v in model.items() if k not in _WEIGHTS and not k.endswith("weights")}
-
-
 def stage_identity(method: str, model: Mapping[str, Any], params: StageParams) -> str:
     """Digest of what determines the work of a sample of a training stage.
 
@@ -74,14 +68,14 @@ def stage_identity(method: str, model: Mapping[str, Any], params: StageParams) -
         params: the stage.
     """
     clips = params.clips
-    loss = {k: bool(v) if k == "target_cache" else v for k, v in params.loss.items()}
+    loss = {k: bool(v) if names_cache(k) else v for k, v in params.loss.items()}
     shape = [clips.kind, clips.frames, clips.objects, clips.size_px, params.precision]
-    return value_digest(["train", method, plain_model(model), shape, loss])[:12]
+    return value_digest(["train", method, without_start_weights(model), shape, loss])[:12]
 
 
 def frame_identity(method: str, size: str, model: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Digest of what determines the work of a frame, apart from its objects; `size` stands for its pixels."""
-    return value_digest(["infer", method, size, plain_model(model), dict(settings)])[:12]
+    return value_digest(["infer", method, size, without_start_weights(model), dict(settings)])[:12]
 
 
 def named_identities(method: MethodParams, size_name: str) -> dict[tuple[str, str], str]:

@@ -22,12 +22,14 @@ from vosrepro.base.files import file_digest, read_json, value_digest, write_json
 from vosrepro.base.labels import write_labels
 from vosrepro.base.machine import peak_memory
 from vosrepro.base.provenance import provenance, source_digest
+from vosrepro.base.types import Counting
 from vosrepro.datasets import Video, benchmark_videos
 from vosrepro.datasets.sets.resized import restore
 from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.runner import segment_video
+from vosrepro.inference.views import write_view
 from vosrepro.methods import get_method
 from vosrepro.study import paths
 from vosrepro.study.plan import Entry, Plan, Run
@@ -83,10 +85,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device) -> None:
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
         journal.end()
     write_pairs(plan, run, model, device=device)
-    if hasattr(get_method(run.method).segmenter, "parts") and plan.video_entries_of(run):
-        from vosrepro.inference.views import write_tracked_parts  # imports a whole method
-
-        write_tracked_parts(plan, run, model, device=device)
+    write_view(plan, run, model, device=device)
     write_json(
         run.inference,
         {
@@ -196,7 +195,7 @@ def _infer_video(
         digests[result.frame] = file_digest(path)
         times.append(result.time)
     _write_times(state / f"{video.name}.csv", times)
-    counts = dict(getattr(segmenter, "counts", {}))  # what the method wants to be known, e.g. reuse
+    counts = dict(segmenter.counts) if isinstance(segmenter, Counting) else {}
     record = {"masks": value_digest(digests), "frames": len(times), "counts": counts}
     write_json(state / f"{video.name}.json", record)
 

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.types import MetaOrdered, Previewing, Skipping
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
 from vosrepro.methods.common.masks import most_likely, one_hot
@@ -96,10 +97,8 @@ def segment_video(  # noqa: PLR0913, options by name
     """Segment a video frame by frame, from the first annotated frame to the end.
 
     Args:
-        new_segmenter: makes the method's online part; called once. Two faults of upstream evaluations that
-            concern ids and names are its optional attributes: `labels_in_meta_order` (the k-th object to
-            appear is written with the k-th id of the video's list) and `skipped_videos` (names of videos that
-            get their given masks and nothing else).
+        new_segmenter: makes the method's online part; called once. What it may have beside `init` and `step`
+            are the traits in `vosrepro.base.types`.
         video: frames, and the masks of objects where they begin, as files or from any other source.
         short_side_px: evaluation size (None: the size of the files). Frames are resized with
             bicubic interpolation without antialiasing, masks with nearest, probabilities back with
@@ -131,9 +130,9 @@ def segment_video(  # noqa: PLR0913, options by name
         raise DataError(f"video {source.name} has no annotated first frame: nothing can be tracked")
     stop = len(names) if frames is None else min(len(names), first + frames)
     segmenter = new_segmenter()
-    faulty = getattr(segmenter, "labels_in_meta_order", False)
+    faulty = isinstance(segmenter, MetaOrdered) and segmenter.labels_in_meta_order
     objects = Objects(order, written=tuple(source.starts) if faulty else None)
-    idle = source.name in getattr(segmenter, "skipped_videos", ())
+    idle = isinstance(segmenter, Skipping) and source.name in segmenter.skipped_videos
     clock = FrameClock(device)
     pending: list[tuple[str, str, int, torch.Tensor]] = []
     size: tuple[int, ...] | None = None
@@ -174,7 +173,7 @@ class _Ahead:
         *,
         wanted: bool,
     ) -> None:
-        self._show = getattr(segmenter, "preview", None) if wanted else None
+        self._show = segmenter.preview if wanted and isinstance(segmenter, Previewing) else None
         self._device = device
         self._side = short_side_px
         self._blocks: dict[int, list[torch.Tensor]] = {}

@@ -1,4 +1,4 @@
-"""Tracked parts of a video as pictures: for the report, or to look at."""
+"""What a method shows of a video beside its masks, as pictures: for the report, or to look at."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vosrepro.base.files import atomic
+from vosrepro.base.types import Viewed
 from vosrepro.datasets import Video, benchmark_videos, read_frame
 from vosrepro.inference.overlay import blend
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
-from vosrepro.methods.parts.drawing import draw_parts
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vosrepro.methods.parts.segmenter import PartsSegmenter, PartView
+    from vosrepro.base.types import Method
     from vosrepro.study.plan import Plan, Run
 
 
@@ -28,25 +28,27 @@ _MOST_FRAMES = 24  # of the report's animation
 
 
 class _Watched:
-    """A segmenter that remembers its parts after every frame."""
+    """A segmenter whose view is remembered after every frame."""
 
-    def __init__(self, segmenter: PartsSegmenter, seen: list[list[PartView]]) -> None:
-        self._segmenter, self._seen = segmenter, seen
+    def __init__(self, segmenter: Any, seen: list[Any]) -> None:
+        assert isinstance(segmenter, Viewed)
+        self._segmenter: Any = segmenter
+        self._seen = seen
 
     def init(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
         self._segmenter.init(frame, mask)
-        self._seen.append(self._segmenter.parts)
+        self._seen.append(self._segmenter.view)
 
     def step(self, frame: torch.Tensor, new: torch.Tensor | None = None) -> torch.Tensor:
         probabilities = self._segmenter.step(frame, new)
-        self._seen.append(self._segmenter.parts)
+        self._seen.append(self._segmenter.view)
         return probabilities
 
 
-def write_tracked_parts(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.device) -> None:
-    """Write parts.gif for a run of a method that tracks parts: its first variant on one benchmark video.
+def write_view(plan: Plan, run: Run, model: nn.Module | None, *, device: torch.device) -> None:
+    """Write parts.gif for a run of a method that draws: its first variant on one benchmark video.
 
-    The video is the one with most objects of the benchmark that has most.
+    The video is the one with most objects of the benchmark that has most. Methods without `draw` write nothing.
 
     Args:
         plan: the study.
@@ -54,31 +56,35 @@ def write_tracked_parts(plan: Plan, run: Run, model: nn.Module | None, *, device
         model: prepared for inference.
         device: of the model.
     """
-    entry = plan.video_entries_of(run)[0]
-    card = get_method(run.method)
-    names = {e.benchmark: e.benchmark_params for e in plan.video_entries_of(run)}
+    card, entries = get_method(run.method), plan.video_entries_of(run)
+    if card.draw is None or not entries:
+        return
+    entry = entries[0]
+    names = {e.benchmark: e.benchmark_params for e in entries}
     found = [v for b in names.values() for v in benchmark_videos(b, plan.study.data)]
     video = max(found, key=lambda v: len(v.starts))
 
     def new_segmenter() -> Any:
         return card.segmenter(model, **entry.variant_params)
 
-    frames = part_frames(new_segmenter, video, device=device, frames=_MOST_FRAMES)
+    frames = view_frames(card, new_segmenter, video, device=device, frames=_MOST_FRAMES)
     write_gif(frames, run.parts_animation)
 
 
-def part_frames(
-    new_segmenter: Callable[[], PartsSegmenter],
+def view_frames(
+    card: Method,
+    new_segmenter: Callable[[], Any],
     video: Video,
     *,
     device: torch.device,
     scale: int = 2,
     frames: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Frames with masks tinted and the boxes of all parts.
+    """Frames with masks tinted and what the method draws over them.
 
     Args:
-        new_segmenter: makes a segmenter of the method `parts`.
+        card: of a method with `draw`.
+        new_segmenter: makes a segmenter of the method.
         video: as for inference, at the size of its files.
         device: of the network.
         scale: enlargement.
@@ -87,12 +93,13 @@ def part_frames(
     Yields:
         uint8 (scale H, scale W, 3) RGB, from the first annotated frame on.
     """
-    seen: list[list[PartView]] = []
+    assert card.draw is not None
+    seen: list[Any] = []
     paths = {path.stem: path for path in video.frames}
     results = segment_video(lambda: _Watched(new_segmenter(), seen), video, device=device, frames=frames)
     for number, result in enumerate(results):
         tinted = blend(read_frame(paths[result.frame]), result.labels)
-        yield draw_parts(tinted, seen[number], scale=scale)
+        yield card.draw(tinted, seen[number], scale=scale)
 
 
 def write_gif(frames: Iterator[np.ndarray], target: Path, *, frames_per_second: int = 8) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.machine import device_name, hardware, peak_memory, pick_device
+from vosrepro.base.types import Previewing, without_start_weights
 from vosrepro.inference.clock import FrameClock, FrameTime, summarize
 from vosrepro.methods import get_method
 
@@ -169,8 +170,8 @@ def _pass(
         if clock is not None:
             clock.start()
         if i == 0:
-            if preview and hasattr(segmenter, "preview"):
-                segmenter.preview(video)  # type: ignore[attr-defined]
+            if preview and isinstance(segmenter, Previewing):
+                segmenter.preview(video)
             segmenter.init(frame, mask)
         else:
             labels.append(segmenter.step(frame).argmax(dim=0).to(torch.uint8))
@@ -211,12 +212,11 @@ def _parameters(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
 
 def _network(size: MethodSize, recipe: str | None, *, where: str) -> dict[str, Any]:
     """Arguments of a network that starts from random weights."""
-    from vosrepro.costs.rates import plain_model
     from vosrepro.study.params import pick
 
     if recipe is None:
-        return plain_model(size.model)
-    return plain_model(size.model_of(pick(size.recipes, recipe, what="recipe", where=where)))
+        return without_start_weights(size.model)
+    return without_start_weights(size.model_of(pick(size.recipes, recipe, what="recipe", where=where)))
 
 
 def _write(args: argparse.Namespace, facts: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -257,11 +257,12 @@ def _base_model(method: Method, network: dict[str, Any], device: torch.device) -
 
 
 def _plain(method: Method) -> Callable[..., Segmenter]:
-    if method.name != "stm":
-        raise ConfigError(f"method '{method.name}' has no plain form to compare with: drop --plain")
-    from vosrepro.lab.parity.stm_plain import PlainSegmenter
+    from vosrepro.lab.parity import get_plain
 
-    return PlainSegmenter
+    plain = get_plain(method.name)
+    if plain is None:
+        raise ConfigError(f"method '{method.name}' has no plain form to compare with: drop --plain")
+    return plain
 
 
 def _set_backend(device: torch.device, *, tf32: bool) -> None:

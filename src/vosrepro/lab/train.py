@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.machine import hardware, pick_device
+from vosrepro.base.types import without_start_weights
 from vosrepro.costs.rates import (
     RATE_COLUMNS,
     RATE_PLACE,
     RATES,
     machine_name,
-    plain_model,
     put_rows,
 )
 
@@ -151,7 +151,7 @@ def bench(  # noqa: PLR0913, options by name
         if random:  # results of noise must not come into the study's cache
             changes["loss"] = private_cache(node.params.loss, scratch)
         params = node.params.model_copy(update=changes)
-        model = plain_model(node.model) if random else node.model
+        model = without_start_weights(node.model) if random else node.model
         node = dataclasses.replace(node, params=params, parent=None, model=model)
         job = _job(node, device)
 

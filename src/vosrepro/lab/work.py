@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from vosrepro.costs.rates import plain_model
+from vosrepro.base.types import names_cache, without_start_weights
 from vosrepro.methods import get_method
 from vosrepro.training.data.clips import to_batch
 
@@ -53,7 +53,7 @@ def _convolution_backward(gradient: torch.Size, inputs: torch.Size, weight: torc
 def stage_work(node: StageNode, *, batch: int = 2) -> StageWork:
     """Work of one sample of a training stage, forward and backward.
 
-    A stage that keeps results of earlier visits (`target_cache`) is counted with a filled and an empty cache.
+    A stage that keeps results of earlier visits (see `names_cache`) is counted with a filled and an empty cache.
 
     Args:
         node: the stage; the weights that it starts from are not needed.
@@ -63,7 +63,7 @@ def stage_work(node: StageNode, *, batch: int = 2) -> StageWork:
     assert method.build is not None
     assert method.train_step is not None
     torch.manual_seed(0)
-    network = method.build(**plain_model(node.model)).train()
+    network = method.build(**without_start_weights(node.model)).train()
     samples = to_batch(random_samples(node.params, batch), torch.device("cpu"))
     step = method.train_step
 
@@ -82,7 +82,7 @@ def stage_work(node: StageNode, *, batch: int = 2) -> StageWork:
 
 def private_cache(loss: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Arguments of a train step whose cache, if they name one, is another folder."""
-    return {k: folder if k == "target_cache" else v for k, v in loss.items()}
+    return {k: folder if names_cache(k) else v for k, v in loss.items()}
 
 
 def random_samples(params: StageParams, count: int) -> dict[str, torch.Tensor]:

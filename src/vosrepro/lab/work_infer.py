@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from vosrepro.costs.rates import plain_model
+from vosrepro.base.types import without_start_weights
 from vosrepro.lab.infer import generated_video
 from vosrepro.methods import get_method
 from vosrepro.weights.files import inference_model
@@ -46,7 +46,7 @@ def video_work(
     """
     device = torch.device("cpu")
     card = get_method(method)
-    network = inference_model(method, plain_model(model), weights=None, seed=0, device=device)
+    network = inference_model(method, without_start_weights(model), weights=None, seed=0, device=device)
     segmenter = card.segmenter(network, **settings)
     video, mask = generated_video(frames, size, objects=objects, device=device)
 

@@ -11,6 +11,7 @@ import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.base.files import atomic
+from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
 
 if TYPE_CHECKING:
@@ -107,9 +108,8 @@ def build_model(
     card = get_method(method)
     if card.build is None:
         return None
-    arguments = dict(model)
-    if weights is not None:
-        arguments.pop("encoder_weights", None)  # they would be read only to be overwritten
+    # Weights to start from would be read only to be overwritten.
+    arguments = dict(model) if weights is None else without_start_weights(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = card.build(**arguments)

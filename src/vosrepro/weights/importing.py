@@ -11,6 +11,7 @@ import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest
+from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
 from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.study.params import RecipeParams, load_method, pick
@@ -108,10 +109,7 @@ def _fitting(
     assert build is not None
     found = {}
     for name, recipe in recipes.items():
-        model = chosen.model_of(recipe)
-        model.pop("encoder_weights", None)
-        if "pretrained" in model:  # the converted weights are complete
-            model["pretrained"] = False
+        model = without_start_weights(chosen.model_of(recipe))  # the converted weights are complete
         with torch.device("meta"):
             wanted = build(**model).state_dict()
         if {k: v.shape for k, v in wanted.items()} == {k: v.shape for k, v in state.items()}:

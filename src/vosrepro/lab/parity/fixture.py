@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vosrepro.methods.common.seeded import seeded_tensor
+from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,14 +112,13 @@ def run_video(
 
 def _use_stored_views(segmenter: Any, arrays: Mapping[str, Any], views: Mapping[int, str]) -> None:
     """Give a segmenter the recorded views instead of its own (those of an older OpenCV may differ)."""
-    start = getattr(segmenter, "start_gate", None)
 
     def add(frame: torch.Tensor, masks: torch.Tensor) -> None:
         keys = [views[segmenter.objects + 1 + i] for i in range(len(masks))]
         images = torch.from_numpy(np.stack([arrays[f"{k}.aug_images"] for k in keys]))
         labels = torch.from_numpy(np.stack([arrays[f"{k}.aug_masks"][:, 0] for k in keys]))
         segmenter.add_views(images, labels)
-        if start is not None:
-            start(frame, masks)
+        if isinstance(segmenter, GFRTMSegmenter):
+            segmenter.start_gate(frame, masks)
 
     segmenter._add = add

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vosrepro.base.types import ParityRow
+from vosrepro.base.types import Batch, ParityRow
 from vosrepro.methods.common.aggregation import aggregate, aggregation_logits
 from vosrepro.methods.common.masks import one_hot
 from vosrepro.methods.common.padding import Padding
@@ -198,7 +198,7 @@ def _training(arrays: Mapping[str, Any]) -> Iterator[ParityRow]:
         yield _close(arrays, f"{prefix}_loss_after_step", after, 2e-4)
 
 
-def _training_batch(arrays: Mapping[str, Any], objects: int) -> dict[str, torch.Tensor]:
+def _training_batch(arrays: Mapping[str, Any], objects: int) -> Batch:
     labels = torch.from_numpy(np.array(arrays["train_labels"])).long()
     if objects == 1:
         labels = (labels == 1).long()
@@ -212,9 +212,7 @@ def _training_batch(arrays: Mapping[str, Any], objects: int) -> dict[str, torch.
     }
 
 
-def _losses(
-    arrays: Mapping[str, Any], prefix: str, logits: torch.Tensor, batch: dict[str, torch.Tensor]
-) -> Iterator[ParityRow]:
+def _losses(arrays: Mapping[str, Any], prefix: str, logits: torch.Tensor, batch: Batch) -> Iterator[ParityRow]:
     iterations = [int(n) for n in arrays[f"{prefix}_loss_its"]]
     found = torch.stack([_loss_row(logits, batch, n) for n in iterations])
     yield _close(arrays, f"{prefix}_loss", found, 1e-4)
@@ -226,7 +224,7 @@ def _fraction(iteration: int) -> float:
     return kept_fraction(iteration, start=20_000, end=70_000, fraction=0.15)
 
 
-def _loss_row(logits: torch.Tensor, batch: dict[str, torch.Tensor], iteration: int) -> torch.Tensor:
+def _loss_row(logits: torch.Tensor, batch: Batch, iteration: int) -> torch.Tensor:
     """Losses of both frames and their sum."""
     losses = frame_losses(logits, batch["labels"][:, 1:], batch["selector"], fraction=_fraction(iteration))
     return torch.stack([*losses, sum(losses, start=torch.zeros(()))])

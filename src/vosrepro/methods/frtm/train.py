@@ -22,10 +22,9 @@ from vosrepro.methods.frtm.segmenter import made_settings
 from vosrepro.methods.frtm.target import TargetModels, TargetSettings, initial_target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import nn
 
+    from vosrepro.base.types import Batch
     from vosrepro.methods.frtm.model import Scorer, TargetNetwork
 
 #: Settings of the target models in training, as published; never updated online.
@@ -35,7 +34,7 @@ _VISIBLE = 0.5
 
 def train_step(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     iteration: int,
     views: int = 15,
@@ -48,7 +47,7 @@ def train_step(
 
     Args:
         model: the network or its DDP wrapper; called exactly once.
-        batch: see `vosrepro.base.types.Batch`; the first frame of a clip is the annotated one.
+        batch: see `vosrepro.base.types`; the first frame of a clip is the annotated one.
         iteration: step within the stage; unused.
         views: of the start frame, the original included.
         frames_together: see `vosrepro.methods.frtm.model.FRTM.forward`.
@@ -96,7 +95,7 @@ class Clips:
         self.frames, self.masks = frames, masks
 
 
-def object_clips(batch: Mapping[str, torch.Tensor]) -> Clips:
+def object_clips(batch: Batch) -> Clips:
     """Split clips of several objects; missing objects are left out."""
     masks = batch["masks"].transpose(1, 2)  # (B, K, T, H, W)
     chosen = batch["selector"] > 0
@@ -106,7 +105,7 @@ def object_clips(batch: Mapping[str, torch.Tensor]) -> Clips:
     return Clips(frames[chosen], masks[chosen])
 
 
-def prepared(model: nn.Module, batch: Mapping[str, torch.Tensor], **options: Any) -> tuple[Clips, Scorer]:
+def prepared(model: nn.Module, batch: Batch, **options: Any) -> tuple[Clips, Scorer]:
     """Clips of one object each and the scores of their target models; options as `target_scorer`'s."""
     clips = object_clips(batch)
     return clips, target_scorer(unwrapped(model), clips, **options)

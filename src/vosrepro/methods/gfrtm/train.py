@@ -14,10 +14,9 @@ from vosrepro.methods.frtm import train as base
 from vosrepro.methods.frtm.refiner import ORDER, resize
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import nn
 
+    from vosrepro.base.types import Batch
     from vosrepro.methods.frtm.model import Scorer
     from vosrepro.methods.gfrtm.model import GFRTM
 
@@ -42,7 +41,7 @@ class GateOutput(NamedTuple):
 
 def train_step(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     iteration: int,
     gate: bool = True,
@@ -62,7 +61,7 @@ def train_step(
 
     Args:
         model: the network or its DDP wrapper; called exactly once.
-        batch: see `vosrepro.base.types.Batch`.
+        batch: see `vosrepro.base.types`.
         iteration: step within the stage.
         gate: False trains the base network only (FRTM's step).
         m1: lower bound of the wanted reuse probability, growing over `margin_steps`.

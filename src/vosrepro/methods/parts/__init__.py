@@ -2,6 +2,7 @@
 
 from vosrepro.base.types import Method, Paper
 from vosrepro.methods.parts.classifier import classifier
+from vosrepro.methods.parts.drawing import draw_parts
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.segmenter import PartsSegmenter
 from vosrepro.methods.parts.train import train_step
@@ -21,6 +22,7 @@ METHOD = Method(
     train_step=train_step,
     transfer=transfer,
     classifier=classifier,
+    draw=draw_parts,
     notes={
         "origin": "the thesis repository holds ImageNet training, a box tracker and unfinished parts code; it "
         "has no score on any video benchmark. What joins parts into masks is our completion",

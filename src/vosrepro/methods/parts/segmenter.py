@@ -138,6 +138,11 @@ class PartsSegmenter:
         return merged if new is None else self._join(pyramid, merged, frame, new)
 
     @property
+    def view(self) -> list[PartView]:
+        """What `drawing.draw_parts` shows of the last frame."""
+        return self.parts
+
+    @property
     def parts(self) -> list[PartView]:
         """The parts after the last frame, for pictures."""
         if self._parts is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.types import Batch
 from vosrepro.methods.common.classification import background
 from vosrepro.methods.parts.boxes import cell_px, squares
 from vosrepro.methods.parts.combine import blend, combine_parts
@@ -34,9 +34,7 @@ from vosrepro.methods.parts.model import MASK_SIDES, Masked, PartsNet
 from vosrepro.methods.parts.regions import roi_align
 
 
-def train_step(
-    model: nn.Module, batch: Mapping[str, torch.Tensor], *, iteration: int, **loss: Any
-) -> dict[str, torch.Tensor]:
+def train_step(model: nn.Module, batch: Batch, *, iteration: int, **loss: Any) -> dict[str, torch.Tensor]:
     """The loss of a batch, by the network's task.
 
     Args:
@@ -59,9 +57,7 @@ def _bare(model: nn.Module) -> PartsNet:
     return network
 
 
-def classify(
-    model: nn.Module, batch: Mapping[str, torch.Tensor], *, label_smoothing: float = 0.0
-) -> dict[str, torch.Tensor]:
+def classify(model: nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> dict[str, torch.Tensor]:
     """Cross-entropy of images.
 
     Args:
@@ -111,7 +107,7 @@ class _Clip:
     exact: torch.Tensor
 
 
-def _clip(batch: Mapping[str, torch.Tensor], *, parts: int, side_px: tuple[float, float], foreign: float) -> _Clip:
+def _clip(batch: Batch, *, parts: int, side_px: tuple[float, float], foreign: float) -> _Clip:
     """Real clips in the even places of a batch, synthetic ones in the odd places."""
     frames, masks = batch["frames"], batch["masks"][:, :, 0]
     if frames.shape[1] == 2:
@@ -205,7 +201,7 @@ def _track_loss(
 
 def track(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     parts: int = 4,
     side_px: tuple[float, float] = (12.0, 30.0),
@@ -242,7 +238,7 @@ def track(
 
 def segment(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     iteration: int = 0,
     parts: int = 4,

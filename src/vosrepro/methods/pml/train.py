@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.types import Batch
 from vosrepro.methods.pml.cells import Geometry, cell_labels
 from vosrepro.methods.pml.loss import sample_anchors, triplet_loss, usable_labels
 
 
 def train_step(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     iteration: int,
     margin: float = 0.7,

@@ -8,14 +8,14 @@ import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import nn
+
+    from vosrepro.base.types import Batch
 
 
 def train_step(
     model: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    batch: Batch,
     *,
     iteration: int,
     bootstrap_start: int = 20_000,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from vosrepro.study.params import pick
 if TYPE_CHECKING:
     import torch
 
+    from vosrepro.base.types import Batch
     from vosrepro.study.params import ClipParams, StageParams, Study
 
 #: uint8 arrays: frames (T, H, W, 3) RGB, masks (T, K, H, W) 0..255, labels (T, H, W) 0..K, selector (K);
@@ -325,22 +326,17 @@ def _check_size(image: np.ndarray, mask: np.ndarray, image_path: Path, mask_path
         )
 
 
-def to_batch(samples: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
-    """Collated uint8 samples -> the batch of `train_step`, on a device.
-
-    Returns:
-        frames float32 (B, T, 3, H, W) in [0, 1] RGB; masks float32 (B, T, K, H, W) in [0, 1]; labels int64
-        (B, T, H, W) in 0..K; selector float32 (B, K), 1 where the object exists; times int64 (B, T), the
-        frames' places in their video; lengths int64 (B), its frames.
-    """
+def to_batch(samples: Mapping[str, torch.Tensor], device: torch.device) -> Batch:
+    """Collated samples -> the batch of `train_step`, on a device."""
     import torch
 
     moved = {name: value.to(device, non_blocking=True) for name, value in samples.items()}
     frames = moved["frames"].permute(0, 1, 4, 2, 3).contiguous()
-    return {
+    batch = {
         **moved,
         "frames": frames.to(torch.float32).div_(255),
         "masks": moved["masks"].to(torch.float32).div_(255),
         "labels": moved["labels"].long(),
         "selector": moved["selector"].to(torch.float32),
     }
+    return cast("Batch", batch)
