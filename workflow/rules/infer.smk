@@ -27,6 +27,6 @@ rule infer:
         study=JOBS.file,
         digest=JOBS.infer,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
-        " infer --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
+        "vosrepro infer --gpus {resources.gpu} --threads {resources.torch_threads}"
+        " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} > {log} 2>&1"

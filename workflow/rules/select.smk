@@ -24,6 +24,6 @@ rule select:
         study=JOBS.file,
         digest=JOBS.select,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
-        " select --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
+        "vosrepro select --gpus {resources.gpu} --threads {resources.torch_threads}"
+        " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} > {log} 2>&1"

@@ -24,6 +24,6 @@ rule train:
         study=JOBS.file,
         digest=JOBS.train,
     shell:
-        "vosrepro launch --gpus {resources.gpu} --threads {resources.torch_threads} --"
-        " train --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
+        "vosrepro train --gpus {resources.gpu} --threads {resources.torch_threads}"
+        " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} --stage {wildcards.stage} > {log} 2>&1"

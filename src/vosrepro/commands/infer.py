@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from vosrepro.commands.launch import add_device_arguments, run_leased
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a run of a study."""
@@ -12,11 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    add_device_arguments(parser)
 
 
 def infer(args: argparse.Namespace) -> int:
     """Segment every benchmark of a run with its selected weights, or classify its single images."""
+    status = run_leased(args, "infer")
+    if status is not None:
+        return status
     from vosrepro.inference.entries import infer_run
 
     plan, run, device = _prepare(args)
@@ -26,6 +31,9 @@ def infer(args: argparse.Namespace) -> int:
 
 def select(args: argparse.Namespace) -> int:
     """Choose a checkpoint of a run."""
+    status = run_leased(args, "select")
+    if status is not None:
+        return status
     from vosrepro.inference.select import select_run
 
     plan, run, device = _prepare(args)

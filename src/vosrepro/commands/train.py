@@ -1,14 +1,16 @@
 """Train one stage of a recipe: on one process, or as one of the ranks that torchrun started.
 
-An interrupted training goes on where its state was last saved. With several GPUs use `vosrepro launch`,
-which starts one process per GPU:
+An interrupted training goes on where its state was last saved. With --gpus it leases devices first and starts one
+process on each:
 
-  vosrepro launch --gpus 4 -- train --study params/studies/mini.yaml --method stm --recipe s012 --seed 0 --stage s0
+  vosrepro train --gpus 4 --study params/studies/mini.yaml --method stm --recipe s012 --seed 0 --stage s0
 """
 
 from __future__ import annotations
 
 import argparse
+
+from vosrepro.commands.launch import add_device_arguments, run_leased
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--stage", required=True)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
-    parser.add_argument("--threads", type=int, help="CPU threads of each process (default: its own choice)")
+    add_device_arguments(parser)
     parser.add_argument(
         "--micro-batch",
         type=int,
@@ -29,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train."""
+    """Train, or lease devices and train on them."""
+    status = run_leased(args, "train")
+    if status is not None:
+        return status
     from vosrepro.study.plan import load_plan
     from vosrepro.training.devices.world import World, die_with_parent
 
@@ -38,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         die_with_parent()
     plan = load_plan(args.study)
     node = plan.stage(args.method, args.recipe, args.seed, args.stage)
-    from vosrepro.training.loop import train
+    from vosrepro.training.loop import train  # imports torch, which a wrong name above need not wait for
 
     train(
         node,

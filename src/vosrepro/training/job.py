@@ -132,31 +132,19 @@ class Job:
         share = world.share(node.params.batch_size)
         torch.manual_seed(build_seed(node.seed, node.stage))
         network = method.build(**node.model)
-        if node.parent is not None and not resuming:
-            source = node.parent.last_weights
-            weights = load_weights(source)
-            if method.transfer is not None:
-                weights = method.transfer(weights, network)
-            load_strictly(network, weights, source=str(source))
+        if not resuming:
+            _start_from_parent(network, node, method)
         network.to(device).train()
-        decay = node.params.average_decay
-        average = None if decay is None else WeightAverage(network, decay)
-        model: nn.Module = network
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         most = micro_batch.limit(len(share), live=has_live_norm(network))
-        if world.size > 1:
-            synchronize(network)
-            model = nn.parallel.DistributedDataParallel(
-                network,
-                device_ids=[device.index] if device.type == "cuda" else None,
-                gradient_as_bucket_view=True,
-            )
+        decay = node.params.average_decay
+        average = None if decay is None else WeightAverage(network, decay)
         return cls(
             node=node,
             method=method,
             network=network,
-            model=model,
+            model=_shared(network, device) if world.size > 1 else network,
             optimizer=Optimizer(node.params.optimizer, network.named_parameters()),
             average=average,
             meter=Meter(device, node.params.batch_size),
@@ -261,3 +249,24 @@ class Job:
             "samples_per_second": round(samples / self.wall_s, 3),
             "peak_memory_mb": round(peak, 1),
         }
+
+
+def _start_from_parent(network: nn.Module, node: StageNode, method: Method) -> None:
+    """Load the weights of the stage before, fitted to this network; a first stage has none."""
+    if node.parent is None:
+        return
+    source = node.parent.last_weights
+    weights = load_weights(source)
+    if method.transfer is not None:
+        weights = method.transfer(weights, network)
+    load_strictly(network, weights, source=str(source))
+
+
+def _shared(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network wrapped so that all ranks take the same step."""
+    synchronize(network)
+    return nn.parallel.DistributedDataParallel(
+        network,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+    )

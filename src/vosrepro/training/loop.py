@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import torch
@@ -33,6 +33,9 @@ from vosrepro.training.state import StateFolder
 from vosrepro.training.stop import Stop
 
 if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+    from vosrepro.base.types import Batch
     from vosrepro.study.params import Study
     from vosrepro.study.plan import StageNode
 
@@ -78,31 +81,47 @@ def train(
     identity = record.identify(node)
     folder = StateFolder(identity.state)
     stop = Stop()
-    with contextlib.ExitStack() as stack:
-        if world.first:
-            stack.enter_context(folder.locked())
-        stack.enter_context(stop.listening())
-        stack.enter_context(joined(world, place))
-        stack.enter_context(torch.random.fork_rng(_forked(place)))
-        saved = folder.load()
-        if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
-            log.warning("checkpoints are missing or damaged in %s: training from the start", folder.path)
-            saved = None
+    with _alone(folder, world, place, stop):
+        saved = _usable_state(folder, node)
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
             limit = MicroBatch(micro_batch or node.params.micro_batch, study.micro_batch)
             job = Job.build(node, folder, journal, world, place, limit, resuming=saved is not None)
-            saved = _finish(job, study, identity, saved, stop)
+            loader, facts = _begin(job, study, identity, saved)
+            with job.journal, batches(loader) as found:
+                take_steps(job, found, stop, validation(job, study))
+            saved = _end(job, facts)
         elif world.first:
             log.info("%s was finished before; its outputs are written again", folder.path)
         if world.first:
             record.publish(node, identity, folder, saved["facts"])
 
 
-def _finish(
-    job: Job, study: Study, identity: record.Identity, saved: dict[str, Any] | None, stop: Stop
-) -> dict[str, Any]:
-    """Do the steps that are left; the finished state."""
+@contextlib.contextmanager
+def _alone(folder: StateFolder, world: World, place: torch.device, stop: Stop) -> Iterator[None]:
+    """Nobody else trains this stage, signals are heard, the ranks know each other, and torch's generators are ours."""
+    with contextlib.ExitStack() as stack:
+        if world.first:
+            stack.enter_context(folder.locked())
+        stack.enter_context(stop.listening())
+        stack.enter_context(joined(world, place))
+        stack.enter_context(torch.random.fork_rng(_forked(place)))
+        yield
+
+
+def _usable_state(folder: StateFolder, node: StageNode) -> dict[str, Any] | None:
+    """What an earlier attempt saved, if all its checkpoints are still there."""
+    saved = folder.load()
+    if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
+        log.warning("checkpoints are missing or damaged in %s: training from the start", folder.path)
+        return None
+    return saved
+
+
+def _begin(
+    job: Job, study: Study, identity: record.Identity, saved: dict[str, Any] | None
+) -> tuple[DataLoader, dict[str, Any]]:
+    """The batches of the steps that are left, and the facts of the job so far."""
     items = load_items(job.node.params, study)
     if saved is not None:
         job.restore(saved)
@@ -113,17 +132,14 @@ def _finish(
     facts = record.job_facts(str(job.device), job.world.size)
     record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
     share = job.world.share(job.node.params.batch_size)
-    loader = make_loader(job.node, items, share=share, first=job.step, pin=job.device.type == "cuda")
-    with job.journal, batches(loader) as found:
-        _steps(job, found, stop, validation(job, study))
-    facts |= job.measured()
+    return make_loader(job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"), facts
+
+
+def _end(job: Job, facts: dict[str, Any]) -> dict[str, Any]:
+    """The finished state, saved beside the journal."""
+    facts = facts | job.measured()
     job.journal.end("FINISHED", job.metrics)
-    state = {
-        "finished": True,
-        "step": job.step,
-        "facts": facts,
-        "checkpoints": job.checkpoints,
-    }
+    state = {"finished": True, "step": job.step, "facts": facts, "checkpoints": job.checkpoints}
     if job.world.first:
         job.folder.journal.write_bytes(job.journal.path.read_bytes())
         job.folder.save(state)
@@ -134,7 +150,18 @@ def _forked(device: torch.device) -> list[int]:
     return [device.index] if device.type == "cuda" and device.index is not None else []
 
 
-def _steps(job: Job, found: Iterator[Any], stop: Stop, validate: Callable[[], None] | None) -> None:
+def take_steps(job: Job, found: Iterator[Any], stop: Stop, validate: Callable[[], None] | None) -> None:
+    """Do the steps that are left; between two of them report, validate, keep weights, save the state, or stop.
+
+    Args:
+        job: what the steps work on.
+        found: collated samples, one item a step.
+        stop: whether a signal asked for an end.
+        validate: what to do at each checkpoint.
+
+    Raises:
+        VosreproError: if the loss is not finite, or a signal ended the job after its state was saved.
+    """
     params = job.node.params
     weights_at = set(params.checkpoint_steps())
     said = time.monotonic()
@@ -180,57 +207,70 @@ def _timed(batches: Iterator[Any], meter: Meter) -> Iterator[Any]:
 
 
 def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
-    """One step of the optimizer on this rank's share of the global batch."""
-    params = job.node.params
+    """One step of the optimizer on this rank's share of the global batch.
+
+    The gradient is that of the mean loss over the global batch, whatever it is split into: DDP averages over
+    ranks, so a part of n samples weighs n * ranks / global batch. Nothing is learned if every part on every rank
+    says "skipped": 1.
+    """
+    params, train_step = job.node.params, job.method.train_step
+    assert train_step is not None
     torch.manual_seed(step_seed(job.node.seed, job.node.stage, job.step))
+    skips: list[torch.Tensor] = []
+    with _memory_errors_explained(job):
+        for part, synced in _parts(job, samples):
+            count = len(part["frames"])
+            with contextlib.nullcontext() if synced else job.model.no_sync():  # type: ignore[operator]
+                with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=params.precision == "bf16"):
+                    values = train_step(job.model, part, iteration=job.step, **params.loss)
+                weight = count * job.world.size / params.batch_size
+                loss = values["loss"] if weight == 1 else values["loss"] * weight
+                job.guard.note(loss, step=job.step)
+                if job.device.type == "cpu":
+                    _check_losses(job)  # elsewhere this would wait for the device at each step
+                loss.backward()
+            if "skipped" in values:
+                skips.append(torch.as_tensor(values["skipped"], device=job.device).detach() >= 1)
+            job.meter.add(values, samples=count)
+    if _anything_learned(job, skips):
+        _apply_gradient(job)
+    job.optimizer.zero_grad()
+
+
+def _parts(job: Job, samples: Mapping[str, torch.Tensor]) -> Iterator[tuple[Batch, bool]]:
+    """Micro-batches of this rank, each with whether its backward pass is the one that ranks exchange gradients in."""
+    batch = cast("Mapping[str, torch.Tensor]", to_batch(samples, job.device))
+    count = len(batch["frames"])
+    for start in range(0, count, job.micro_batch):
+        part = {name: value[start : start + job.micro_batch] for name, value in batch.items()}
+        yield cast("Batch", part), start + job.micro_batch >= count or job.world.size == 1
+
+
+@contextlib.contextmanager
+def _memory_errors_explained(job: Job) -> Iterator[None]:
     try:
-        learned = _backward(job, to_batch(samples, job.device))
+        yield
     except torch.OutOfMemoryError as error:
         smaller = f"set micro_batch: {max(1, job.micro_batch // 2)} in the study (same result, less memory) or "
         if has_live_norm(job.network) or job.micro_batch == 1:
             smaller = ""
         raise DeviceError(f"{job.device} ran out of memory at step {job.step}: {smaller}use more GPUs") from error
-    if learned:
-        if params.optimizer.gradient_clip is not None:
-            job.optimizer.clip(params.optimizer.gradient_clip)
-        job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
-        if job.average is not None:
-            job.average.update(job.step)
-    job.optimizer.zero_grad()
 
 
-def _backward(job: Job, batch: Mapping[str, torch.Tensor]) -> bool:
-    """Gradients of the mean loss over the global batch, whatever it is split into.
-
-    DDP averages gradients over ranks, so a part of n samples weighs n * ranks / global batch.
-
-    Returns:
-        Whether there is anything to learn: False if every part on every rank says "skipped": 1.
-    """
-    params, train_step = job.node.params, job.method.train_step
-    assert train_step is not None
-    count = len(batch["frames"])
-    skips: list[torch.Tensor] = []
-    for start in range(0, count, job.micro_batch):
-        part = {name: value[start : start + job.micro_batch] for name, value in batch.items()}
-        samples = len(part["frames"])
-        synced = start + samples == count or job.world.size == 1
-        with contextlib.nullcontext() if synced else job.model.no_sync():  # type: ignore[operator]
-            with torch.autocast(job.device.type, dtype=torch.bfloat16, enabled=params.precision == "bf16"):
-                values = train_step(job.model, part, iteration=job.step, **params.loss)
-            weight = samples * job.world.size / params.batch_size
-            loss = values["loss"] if weight == 1 else values["loss"] * weight
-            job.guard.note(loss, step=job.step)
-            if job.device.type == "cpu":
-                _check_losses(job)  # elsewhere this would wait for the device at each step
-            loss.backward()
-        if "skipped" in values:
-            skips.append(torch.as_tensor(values["skipped"], device=job.device).detach() >= 1)
-        job.meter.add(values, samples=samples)
+def _anything_learned(job: Job, skips: list[torch.Tensor]) -> bool:
     if not skips:
         return True
     learned = torch.stack(skips).logical_not().any().float()
     return bool(job.world.sum(learned) > 0)
+
+
+def _apply_gradient(job: Job) -> None:
+    params = job.node.params
+    if params.optimizer.gradient_clip is not None:
+        job.optimizer.clip(params.optimizer.gradient_clip)
+    job.optimizer.step(learning_rate(params.optimizer, job.step, params.steps))
+    if job.average is not None:
+        job.average.update(job.step)
 
 
 def _check_losses(job: Job) -> None:
