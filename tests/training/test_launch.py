@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -89,8 +90,6 @@ def until(condition, timeout_s=90):
 
 
 def shown(name="rank.json"):
-    import json
-
     return json.loads(Path(name).read_text())
 
 
@@ -219,3 +218,41 @@ def test_wrong_uses_are_explained(tmp_path, monkeypatch):
         launch(["train"], gpus=2, processes=3, root=tmp_path)
     with pytest.raises(ConfigError, match="must be numbers"):
         World.from_environment({"RANK": "x"})
+
+
+SELF = """
+import sys
+from vosrepro.training.devices import launch
+launch._MODULE = "fake_vosrepro"
+from vosrepro.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_itself(*arguments):
+    env = {**os.environ, "PYTHONPATH": ".", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([sys.executable, "-c", SELF, *arguments], env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", ["train", "infer", "select"])
+def test_a_command_with_gpus_starts_itself_again_with_its_other_arguments(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    Path("fake_vosrepro.py").write_text(
+        "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ['OMP_NUM_THREADS'], 'torch' in sys.modules]))"
+    )
+    own = ["--study", "a.yaml", "--method", "stm", "--recipe", "r", "--seed", "3"]
+    own += ["--stage", "s0", "--device", "cpu", "--micro-batch", "2"] if command == "train" else ["--device", "cpu"]
+    done = run_itself(command, "--gpus", "0", "--threads", "1", *own)
+    assert done.returncode == 0, done.stderr
+    (name, *given), threads, torch_loaded = json.loads(done.stdout)
+    assert name == command
+    assert sorted(zip(given[::2], given[1::2], strict=True)) == sorted(zip(own[::2], own[1::2], strict=True))
+    assert (threads, torch_loaded) == ("1", False)
+
+
+def test_ranks_without_devices_to_lease_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = ["--study", "a.yaml", "--method", "stm", "--recipe", "r", "--seed", "3", "--stage", "s0"]
+    done = run_itself("train", "--processes", "2", *own)
+    assert done.returncode == 2
+    assert "--processes needs --gpus" in done.stderr

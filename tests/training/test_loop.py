@@ -172,7 +172,7 @@ def test_a_finished_training_writes_its_outputs_again_without_training(tiny, mon
     before = weights_of(node), (node.folder / "run.json").read_text()
     shutil.rmtree(node.folder)
     node.journal.unlink()
-    monkeypatch.setattr("vosrepro.training.loop._steps", None)
+    monkeypatch.setattr("vosrepro.training.loop.take_steps", None)
     train(node, tiny.STUDY, device="cpu")
     assert same(weights_of(node), before[0])
     assert (node.folder / "run.json").read_text() == before[1]
