@@ -99,7 +99,7 @@ class Job:
         return self.earlier_s + time.perf_counter() - self.began
 
     @classmethod
-    def build(  # noqa: PLR0913, all that a job consists of
+    def build(
         cls,
         node: StageNode,
         folder: StateFolder,
