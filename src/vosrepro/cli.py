@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import errno
 import importlib
 import logging
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vosrepro import __version__
-from vosrepro.base.errors import VosreproError
+from vosrepro.base.errors import VosreproError, nearest
 
 
 class Command(NamedTuple):
@@ -132,8 +131,7 @@ def _dispatch(arguments: list[str]) -> int:
     table = {command.name: command for command in COMMANDS}
     name = arguments[0]
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "see `vosrepro --help`"
+        hint = nearest(name, table, otherwise="see `vosrepro --help`")
         print(f"vosrepro: there is no command '{name}': {hint}", file=sys.stderr)
         return 2
     command = table[name]

@@ -192,15 +192,15 @@ FAULTS = (
     # --------------------------------------------------------------------------------- weights and inference
     _fault(
         "missing weights stay random",
-        "weights/files.py",
-        'missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]',
+        "methods/common/checkpoints.py",
+        "missing = [k for k in expected if k not in state and not k.endswith(_COUNTER)]",
         "missing: list[str] = []",
         _LOADING + "test_what_does_not_fit_is_named_and_nothing_is_loaded",
     ),
     _fault(
         "unknown weights are dropped",
-        "weights/files.py",
-        "unknown = [k for k in state if k not in wanted]",
+        "methods/common/checkpoints.py",
+        "unknown = [k for k in state if k not in expected]",
         "unknown: list[str] = []",
         _LOADING + "test_what_does_not_fit_is_named_and_nothing_is_loaded",
     ),

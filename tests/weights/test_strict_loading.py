@@ -27,15 +27,21 @@ def test_weights_that_fit_are_taken_over_whole():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: s.pop("0.bias"), r"^w does not fit the network: 1 missing \(0\.bias\)$"),
-        (lambda s: s.update(more=torch.zeros(1)), r"^w does not fit the network: 1 unknown \(more\)$"),
+        (lambda s: s.pop("0.bias"), r"^w does not fit the network: 1 keys are missing \(0\.bias\)$"),
+        (lambda s: s.update(more=torch.zeros(1)), r"^w does not fit the network: 1 keys are unknown \(more\)$"),
         (
             lambda s: s.update({"0.bias": torch.zeros(3)}),
-            r"1 misshapen \(0\.bias is \(3,\) instead of \(2,\)\)$",
+            r"1 keys are of wrong shape \(0\.bias: \(3,\) instead of \(2,\)\)$",
         ),
-        (lambda s: s.update({"bias": s.pop("0.bias")}), r"1 missing \(0\.bias\); 1 unknown \(bias\)$"),
-        (lambda s: s.pop("1.running_mean"), r"1 missing \(1\.running_mean\)$"),
-        (lambda s: s.clear(), r"6 missing \(0\.weight, 0\.bias, 1\.weight, 1\.bias, 1\.running_mean, \.\.\.\)$"),
+        (
+            lambda s: s.update({"bias": s.pop("0.bias")}),
+            r"1 keys are missing \(0\.bias\); 1 keys are unknown \(bias\)$",
+        ),
+        (lambda s: s.pop("1.running_mean"), r"1 keys are missing \(1\.running_mean\)$"),
+        (
+            lambda s: s.clear(),
+            r"6 keys are missing \(0\.weight, 0\.bias, 1\.weight, 1\.bias, 1\.running_mean, \.\.\.\)$",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(change, says):
@@ -63,5 +69,5 @@ def test_a_weights_file_with_a_key_more_or_less_does_not_build_a_model(tmp_path,
     else:
         given.pop(next(iter(given)))
     save_weights(path, given)
-    with pytest.raises(CheckpointError, match=r"w\.safetensors does not fit the network: 1 (missing|unknown)"):
+    with pytest.raises(CheckpointError, match=r"w\.safetensors does not fit the network: 1 keys are (missing|unknown)"):
         build_model("pml", model, weights=path, seed=0, device=torch.device("cpu"))

@@ -6,6 +6,9 @@ to do about it. The command line prints it without a traceback and exits with `e
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class VosreproError(Exception):
     """A mistake or a fault that the user can act on."""
@@ -47,3 +50,16 @@ class BusyError(VosreproError):
     """Another living process is doing this very job."""
 
     exit_code = 4
+
+
+def nearest(name: str, known: Iterable[object], *, otherwise: str | None = None) -> str:
+    """What to say after a name that is not known: the one that was probably meant.
+
+    Args:
+        name: what a person typed.
+        known: the names that there are.
+        otherwise: said if none of them is near; None lists them all.
+    """
+    names = sorted(str(k) for k in known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else otherwise or f"known are {', '.join(names) or 'none'}"

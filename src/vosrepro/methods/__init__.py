@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from vosrepro.base.errors import ConfigError
+from vosrepro.base.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from vosrepro.base.types import Method
@@ -33,8 +32,6 @@ def get_method(name: str) -> Method:
         ConfigError: if no method has this name.
     """
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(REGISTRY))}"
-        raise ConfigError(f"there is no method '{name}': {hint}")
+        raise ConfigError(f"there is no method '{name}': {nearest(name, REGISTRY)}")
     module, _, attribute = REGISTRY[name].partition(":")
     return getattr(import_module(module), attribute)

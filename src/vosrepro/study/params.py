@@ -6,7 +6,6 @@ that names the file, the key and the nearest valid key.
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vosrepro.base.errors import ConfigError
+from vosrepro.base.errors import ConfigError, nearest
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$")]
 Positive = Annotated[int, Field(gt=0)]
@@ -359,21 +358,15 @@ def pick(mapping: Mapping[str, Any], name: str, *, what: str, where: str) -> Any
     """
     if name in mapping:
         return mapping[name]
-    raise ConfigError(f"{where} has no {what} '{name}': {_nearest(name, mapping)}")
+    raise ConfigError(f"{where} has no {what} '{name}': {nearest(name, mapping)}")
 
 
 def _named(folder: Path, name: str, model: type[Model], what: str) -> Model:
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = [p.stem for p in sorted(folder.glob("*.yaml"))]
-        raise ConfigError(f"there is no {what} '{name}' in {folder}: {_nearest(name, known)}")
+        raise ConfigError(f"there is no {what} '{name}' in {folder}: {nearest(name, known)}")
     return load(path, model)
-
-
-def _nearest(name: str, known: Any) -> str:
-    names = sorted(str(k) for k in known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names) or 'none'}"
 
 
 def _explain(error: Any, model: type[Strict]) -> str:
@@ -382,7 +375,7 @@ def _explain(error: Any, model: type[Strict]) -> str:
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
         fields = owner.model_fields if owner is not None else {}
-        return f"unknown key '{dotted}': {_nearest(str(location[-1]), fields)}"
+        return f"unknown key '{dotted}': {nearest(str(location[-1]), fields)}"
     if error["type"] == "missing":
         return f"key '{dotted}' is missing"
     message = error["msg"].removeprefix("Value error, ")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.files import write_text
 from vosrepro.base.provenance import git_state
 
 
@@ -82,9 +83,7 @@ class Journal:
             return
         kept = [e for e in read_events(self.path) if _survives(e, step)]
         text = "".join(json.dumps(event) + "\n" for event in kept)
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, text)
         self._append("resume", step=step, **_writer())
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
@@ -124,21 +123,21 @@ def read_events(path: Path | str) -> list[dict[str, Any]]:
 
 
 def iter_events(path: Path | str) -> Iterator[dict[str, Any]]:
-    """Iterate over the whole events of a journal, stopping at a torn or damaged line."""
+    """Iterate over the events of a journal; a torn last line waits for its end, a damaged one is passed over."""
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
-    for line in text.splitlines(keepends=True):
-        if not line.endswith("\n"):
-            return
-        try:
+    yield from parse_events(text.rpartition("\n")[0])
+
+
+def parse_events(lines: str) -> Iterator[dict[str, Any]]:
+    """The events of whole lines; a damaged line is passed over."""
+    for line in lines.split("\n"):
+        with contextlib.suppress(ValueError):
             event = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(event, dict) or "event" not in event:
-            return
-        yield event
+            if isinstance(event, dict) and "event" in event:
+                yield event
 
 
 def _writer() -> dict[str, Any]:

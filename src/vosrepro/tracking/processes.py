@@ -42,6 +42,33 @@ def lived_at(pid: int, time_s: float) -> bool:
     return _boot_time_s() + ticks / os.sysconf("SC_CLK_TCK") <= time_s + _CLOCK_SLACK_S
 
 
+def locked(path: Path, *, wait: bool = False, mode: int = 0o666) -> int | None:
+    """A descriptor that holds the lock of a file (created if need be) or of a folder; None if another process does.
+
+    The kernel gives the lock back when the descriptor and all that inherited it are closed.
+
+    Args:
+        path: on a file system with kernel locks.
+        wait: until it is free.
+        mode: of a new file.
+    """
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
+    file = os.open(path, flags | os.O_CLOEXEC, mode)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
+
+
+def sign(file: int, **facts: str) -> None:
+    """Write into a lock file who holds it: for people, and never trusted."""
+    owner = json.dumps({"pid": os.getpid(), "host": platform.node(), **facts})
+    os.ftruncate(file, 0)
+    os.pwrite(file, owner.encode(), 0)
+
+
 class Lock:
     """A lock file that one process at a time holds; it says who, for people and for `holder`.
 
@@ -56,15 +83,10 @@ class Lock:
     def acquire(self) -> bool:
         """Take the lock if it is free; never waits."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
+        file = locked(self.path)
+        if file is None:
             return False
-        owner = json.dumps({"pid": os.getpid(), "host": platform.node()})
-        os.ftruncate(file, 0)
-        os.pwrite(file, owner.encode(), 0)
+        sign(file)
         self._file = file
         return True
 

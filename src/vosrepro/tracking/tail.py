@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from vosrepro.tracking.journal import parse_events
+
 #: A metric's name, its value (None if it was not finite), seconds since the epoch, step.
 MetricRow: TypeAlias = tuple[str, float | None, float, int]
 
@@ -86,7 +88,9 @@ class JournalTail:
         self._offset += len(whole)
         self._tail = (self._tail + whole)[-_TAIL_BYTES:]
         self._digest.update(whole)
-        return [metric for event in _parse(whole) for metric in self._take(event)]
+        return [
+            metric for event in parse_events(whole.decode("utf-8", errors="replace")) for metric in self._take(event)
+        ]
 
     def _continues(self, file: Any) -> bool:
         file.seek(self._offset - len(self._tail))
@@ -139,13 +143,3 @@ def _begin(event: Mapping[str, Any]) -> JournalState | None:
         params=flatten(event.get("params") or {}),
         tags=flatten({k: v for k, v in (event.get("tags") or {}).items() if v is not None}),
     )
-
-
-def _parse(lines: bytes) -> Iterator[dict[str, Any]]:
-    for line in lines.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict):
-            yield event

@@ -13,6 +13,7 @@ from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.base.files import atomic
 from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
+from vosrepro.methods.common.checkpoints import layout_problems
 
 if TYPE_CHECKING:
     from torch import nn
@@ -133,19 +134,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, sour
     Raises:
         CheckpointError: naming what differs.
     """
-    wanted = network.state_dict()
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    unknown = [k for k in state if k not in wanted]
-    shapes = [
-        f"{k} is {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-        for k in wanted
-        if k in state and state[k].shape != wanted[k].shape
-    ]
-    problems = []
-    for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", shapes)):
-        if names:
-            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            problems.append(f"{len(names)} {what} ({shown})")
+    problems = layout_problems(state, network.state_dict())
     if problems:
         raise CheckpointError(f"{source} does not fit the network: {'; '.join(problems)}")
     network.load_state_dict(dict(state), strict=False)

@@ -6,7 +6,6 @@ The same seed gives the same bytes on every run and every machine of an architec
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import BusyError, DataError
+from vosrepro.tracking.processes import locked
 
 #: Raised by hand whenever the bytes for a seed change.
 REVISION = 3
@@ -131,14 +131,12 @@ def _workplace(root: Path) -> Iterator[Path]:
     work = root.with_name(f".{root.name}.partial")
     try:
         work.mkdir(parents=True, exist_ok=True)
-        handle = os.open(work, os.O_RDONLY)
+        handle = locked(work)
     except OSError as error:
         raise DataError(_failed(root, error)) from error
+    if handle is None:
+        raise BusyError(f"another process is generating {root}: wait for it to end")
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BusyError(f"another process is generating {root}: wait for it to end") from error
         try:
             _empty(work)  # what a killed run left
             yield work

@@ -134,7 +134,17 @@ def checked(state: Mapping[str, Any], expected: Mapping[str, torch.Tensor], *, w
         CheckpointError: if a key is missing or unknown (BatchNorm counters may be missing), a value is
             not a tensor, or a shape differs; names the first five of each and their number.
     """
-    problems = []
+    problems = layout_problems(state, expected)
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint does not have the layout of {what} ({len(expected)} keys): "
+            f"{'; '.join(problems)}; give the file that upstream released, unchanged"
+        )
+    return {key: state[key] if key in state else torch.zeros((), dtype=torch.int64) for key in expected}
+
+
+def layout_problems(state: Mapping[str, Any], expected: Mapping[str, torch.Tensor]) -> list[str]:
+    """How a state dict differs from the expected one; BatchNorm counters may be missing."""
     missing = [k for k in expected if k not in state and not k.endswith(_COUNTER)]
     unknown = [k for k in state if k not in expected]
     misshapen = [
@@ -142,16 +152,12 @@ def checked(state: Mapping[str, Any], expected: Mapping[str, torch.Tensor], *, w
         for key, tensor in expected.items()
         if key in state and _shape(state[key]) != _shape(tensor)
     ]
+    problems = []
     for name, keys in (("missing", missing), ("unknown", unknown), ("of wrong shape", misshapen)):
         if keys:
             more = ", ..." if len(keys) > _SHOWN else ""
             problems.append(f"{len(keys)} keys are {name} ({', '.join(keys[:_SHOWN])}{more})")
-    if problems:
-        raise CheckpointError(
-            f"the checkpoint does not have the layout of {what} ({len(expected)} keys): "
-            f"{'; '.join(problems)}; give the file that upstream released, unchanged"
-        )
-    return {key: state[key] if key in state else torch.zeros((), dtype=torch.int64) for key in expected}
+    return problems
 
 
 def _shape(value: Any) -> str:

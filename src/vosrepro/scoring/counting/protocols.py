@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from vosrepro.base.errors import ConfigError
+from vosrepro.base.errors import ConfigError, nearest
 
 
 class Protocol(NamedTuple):
@@ -119,8 +119,4 @@ def find_protocol(name: str) -> Protocol:
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    import difflib
-
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0.4)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(PROTOCOLS)}"
-    raise ConfigError(f"there is no scoring protocol '{name}': {hint}")
+    raise ConfigError(f"there is no scoring protocol '{name}': {nearest(name, PROTOCOLS)}")

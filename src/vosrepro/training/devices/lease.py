@@ -8,11 +8,9 @@ wait for each other's devices. What the files say of their holder is for people 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
-import platform
 import stat
 import tempfile
 import time
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vosrepro.base.errors import DeviceError
+from vosrepro.tracking.processes import locked, sign
 
 log = logging.getLogger(__name__)
 
@@ -114,21 +113,17 @@ def _wait(count: int, pool: Sequence[str], root: Path, *, timeout_s: float, poll
 
 def _claim(count: int, pool: Sequence[str], root: Path) -> dict[str, int]:
     """Lock `count` devices, or none at all."""
-    gate = os.open(root / "gate.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    gate = locked(root / "gate.lock", wait=True, mode=0o600)
+    assert gate is not None
     held: dict[str, int] = {}
     try:
-        fcntl.flock(gate, fcntl.LOCK_EX)
         for device in pool:
-            file = os.open(_path(root, device), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(file)
-                continue
-            held[device] = file
+            file = locked(_path(root, device), mode=0o600)
+            if file is not None:
+                held[device] = file
             if len(held) == count:
                 for owned in held.values():
-                    _sign(owned)
+                    sign(owned, folder=str(Path.cwd()))
                 return held
         for file in held.values():
             os.close(file)
@@ -139,12 +134,6 @@ def _claim(count: int, pool: Sequence[str], root: Path) -> dict[str, int]:
 
 def _path(root: Path, device: str) -> Path:
     return root / f"{device.replace('/', '_')}.lock"
-
-
-def _sign(file: int) -> None:
-    owner = {"pid": os.getpid(), "host": platform.node(), "folder": str(Path.cwd())}
-    os.ftruncate(file, 0)
-    os.pwrite(file, json.dumps(owner).encode(), 0)
 
 
 def _holders(pool: Sequence[str], root: Path) -> str:
