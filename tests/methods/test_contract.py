@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mini_batches import clip_batch, first_mask, settings, smooth_video
 from torch import nn
 
 from vosrepro.base.errors import ConfigError, DataError
@@ -28,22 +29,8 @@ def new(name, in_root):
     torch.manual_seed(0)
     size = params.sizes["mini"]
     model = None if method.build is None else method.build(**size.model).eval()
-    settings = {**params.variants[params.default_variant]}
-    settings |= size.variants.get(params.default_variant, {})
-    return lambda: method.segmenter(model, **settings)
-
-
-def _video(size, frames=3):
-    generator = torch.Generator().manual_seed(1)
-    small = torch.rand(frames, 3, 8, 8, generator=generator)
-    return nn.functional.interpolate(small, size, mode="bilinear").clamp(0, 1)
-
-
-def _mask(size, objects):
-    mask = torch.zeros(size, dtype=torch.uint8)
-    for i in range(objects):
-        mask[8 + 18 * i : 22 + 18 * i, 10 + 14 * i : 40 + 10 * i] = i + 1
-    return mask
+    options = settings(params, "mini", params.default_variant)
+    return lambda: method.segmenter(model, **options)
 
 
 def _check(probabilities, objects, size):
@@ -62,17 +49,17 @@ def _run(segmenter, frames, mask):
 @pytest.mark.parametrize("objects", [1, 2, 3])
 def test_probabilities_have_the_shape_of_the_frame_and_sum_to_one(new, objects):
     size = SIZES[objects - 1]
-    for probabilities in _run(new(), _video(size), _mask(size, objects)):
+    for probabilities in _run(new(), smooth_video(size), first_mask(size, objects)):
         _check(probabilities, objects, size)
 
 
 def test_an_object_that_begins_later_gets_its_own_channel_and_its_mask(new):
     size = SIZES[0]
-    frames, segmenter = _video(size, frames=4), new()
+    frames, segmenter = smooth_video(size, frames=4), new()
     late = torch.zeros(size, dtype=torch.uint8)
     late[40:60, 60:90] = 2
     with torch.inference_mode():
-        segmenter.init(frames[0], _mask(size, 1))
+        segmenter.init(frames[0], first_mask(size, 1))
         _check(segmenter.step(frames[1]), 1, size)
         begun = segmenter.step(frames[2], late)
         _check(begun, 2, size)
@@ -81,14 +68,14 @@ def test_an_object_that_begins_later_gets_its_own_channel_and_its_mask(new):
 
 
 def test_two_runs_give_the_same_result(new):
-    frames, mask = _video(SIZES[0]), _mask(SIZES[0], 2)
+    frames, mask = smooth_video(SIZES[0]), first_mask(SIZES[0], 2)
     for one, other in zip(_run(new(), frames, mask), _run(new(), frames, mask), strict=True):
         assert torch.equal(one, other)
 
 
 def test_what_comes_later_does_not_change_an_earlier_result(new):
     size = SIZES[0]
-    frames, mask = _video(size, frames=4), _mask(size, 1)
+    frames, mask = smooth_video(size, frames=4), first_mask(size, 1)
     other = frames.clone()
     other[3] = 1 - other[3]
     assert torch.equal(_run(new(), frames, mask)[1], _run(new(), other, mask)[1])
@@ -96,12 +83,12 @@ def test_what_comes_later_does_not_change_an_earlier_result(new):
 
 def test_an_empty_first_mask_is_refused_in_a_sentence(new):
     with pytest.raises(DataError, match="empty"):
-        new().init(_video(SIZES[0])[0], torch.zeros(SIZES[0], dtype=torch.uint8))
+        new().init(smooth_video(SIZES[0])[0], torch.zeros(SIZES[0], dtype=torch.uint8))
 
 
 def test_a_mask_of_another_size_than_the_frame_is_refused(new):
     with pytest.raises(DataError, match="64 x 96"):
-        new().init(_video(SIZES[0])[0], _mask((64, 95), 1))
+        new().init(smooth_video(SIZES[0])[0], first_mask((64, 95), 1))
 
 
 # ---------------------------------------------------------------------------------------- training
@@ -118,27 +105,6 @@ class _Counted(nn.Module):
     def forward(self, *args, **kwargs):
         self.calls += 1
         return self.module(*args, **kwargs)
-
-
-def _batch(clips, batch=2):
-    height, width = (min(64, n) for n in clips.size_px)
-    generator = torch.Generator().manual_seed(2)
-    objects = clips.objects
-    labels = torch.randint(0, objects + 1, (batch, clips.frames, 4, 4), generator=generator)
-    labels = labels.repeat_interleave(height // 4, 2).repeat_interleave(width // 4, 3)
-    ids = torch.arange(1, objects + 1)[:, None, None]
-    selector = torch.ones(batch, objects)
-    if objects > 1:  # the second sample lacks the last object
-        selector[1, -1] = 0
-        labels[1][labels[1] == objects] = 0
-    return {
-        "frames": torch.rand(batch, clips.frames, 3, height, width, generator=generator),
-        "masks": (labels[:, :, None] == ids).float(),
-        "labels": labels,
-        "selector": selector,
-        "times": torch.arange(clips.frames).expand(batch, -1),
-        "lengths": torch.full((batch,), clips.frames),
-    }
 
 
 #: Optional traits by method: a misspelt one would be silently without effect.
@@ -173,7 +139,7 @@ def test_one_call_of_the_network_gives_every_trainable_weight_a_gradient(name, i
         torch.manual_seed(0)
         model = method.build(**{**size.model, **stage.model}).train()
         wrapped = _Counted(model)
-        found = method.train_step(wrapped, _batch(stage.clips), iteration=0, **stage.loss)
+        found = method.train_step(wrapped, clip_batch(stage.clips), iteration=0, **stage.loss)
         assert wrapped.calls == 1
         found["loss"].backward()
         assert torch.isfinite(found["loss"])
