@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.datasets import training_facts, training_pictures, training_videos
+from vosrepro.datasets.sets import youtube
 from vosrepro.datasets.sets.bl30k import large_labels
 from vosrepro.datasets.sets.catalog import TRAINING_SETS
 from vosrepro.datasets.sets.files import frame_names
@@ -52,8 +55,11 @@ def test_bl30k_keeps_large_objects_and_small_ones_that_stay_small():
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_frames_per_label_is_the_distance_of_labeled_frames_in_their_numbers(name, small):
-    for video in training_videos(name, small):
+def test_frames_per_label_is_the_distance_of_labeled_frames_in_their_numbers(name, broken):
+    every = "\n".join(video.name for video in training_videos("ytvos-train-all", broken))
+    for place, _ in youtube.LISTS.values():
+        (Path(broken.root) / "YouTube" / place).write_text(every)
+    for video in training_videos(name, broken):
         labeled = sorted(int(frame) for frame in set(frame_names(video.frames)) & set(video.annotations))
         assert set(np.diff(labeled).tolist()) == {training_facts(name).frames_per_label}
 

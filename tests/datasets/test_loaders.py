@@ -389,6 +389,23 @@ def test_a_list_keeps_some_videos_of_a_training_set(broken: DataParams):
     assert training_videos("bl30k", kept, exclude=["video-999"]) == []
 
 
+def test_published_lists_are_training_sets_of_their_own_with_held_out_videos(broken: DataParams):
+    folder = Path(broken.root) / "YouTube/train"
+    every = [v.name for v in training_videos("ytvos-train-all", broken)]
+    held_out = (folder / "ImageSets/jjval.txt").read_text().split()
+    with pytest.raises(DataError, match=r"put util/yv_subset\.txt of hkchengrex/Mask-Propagation there as .*yv_subset"):
+        training_videos("ytvos-train-subset", broken)
+    with pytest.raises(DataError, match=r"put lib/ytvos_jjtrain\.txt of andr345/frtm-vos"):
+        verify(broken, ["ytvos-train-jjtrain"])
+    (folder / "ImageSets/yv_subset.txt").write_text("\n".join(held_out) + "\n")
+    assert [v.name for v in training_videos("ytvos-train-subset", broken)] == sorted(held_out)
+    assert set(held_out) <= set(every)
+    assert verify(broken, ["ytvos-train-subset"])["parts"]["ytvos-train-subset"]["files"] == 1
+    (folder / "ImageSets/yv_subset.txt").write_text("nowhere\n")
+    with pytest.raises(DataError, match="names 1 videos that are not there, first nowhere"):
+        training_videos("ytvos-train-subset", broken)
+
+
 def test_a_list_belongs_to_the_manifest_of_its_set(broken: DataParams):
     path = Path(broken.root) / "kept.txt"
     digests = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from vosrepro.base.files import file_digest, read_json
 from vosrepro.base.types import Method
 from vosrepro.inference.select import held_out, select_run
 from vosrepro.methods import REGISTRY
+from vosrepro.reporting.evidence.candidates import choices
+from vosrepro.reporting.evidence.evidence import read_run
 from vosrepro.study.plan import load_plan
 from vosrepro.weights.files import load_weights, save_weights
 
@@ -136,6 +139,41 @@ def test_sequences_are_held_out_in_the_order_of_the_study(study):
     names = ["train-01", "train-00"]
     plan = study(selection={"set": "davis17-train", "sequences": names})
     assert [video.name for video in held_out(plan)] == names
+
+
+def test_a_recipe_that_takes_the_last_checkpoint_has_no_other_candidate_and_holds_nothing_out(study):
+    recipe = {"s": {"title": "s", "stages": ["s"], "selection": "last"}}
+    Path("params/methods/drift.yaml").write_text(
+        yaml.safe_dump(PARAMS | {"sizes": {"mini": SIZE | {"recipes": recipe}}})
+    )
+    plan = study(TRUTH, 0.0, 1.0)
+    record, rows, copied = selected(plan)
+    assert (record["step"], copied) == (30, 2)
+    assert record["rule"] == "the last checkpoint, trained on all videos of its sets"
+    assert [(row["step"], row["last"]) for row in rows] == [("30", "true")]
+    assert plan.stages[0].held_out == ()
+
+
+def test_sequences_are_held_out_only_of_stages_that_could_train_on_them(study):
+    assert study().stages[0].held_out == ("train-00",)
+    held = {"set": "davis17-train", "sequences": ["train-00"], "held_out_of": ["davis17-train"]}
+    assert study(selection=held).stages[0].held_out == ("train-00",)
+    elsewhere = study(selection=held | {"held_out_of": ["davis16-train"]})
+    assert elsewhere.stages[0].held_out == ()
+
+
+def test_columns_score_every_candidate_on_the_benchmark_without_changing_the_choice(study, tmp_path):
+    make_davis17(tmp_path / "data")
+    selection = {"set": "davis17-train", "sequences": ["train-00"], "columns": ["davis17-val"]}
+    record, rows, _ = selected(study(0.0, TRUTH, 1.0, selection=selection))
+    assert record["step"] == 20
+    held = [float(row["J-Mean"]) for row in rows]
+    assert [float(row["davis17-val/J-Mean"]) for row in rows] == pytest.approx(held, abs=1e-12)  # the same motion
+    run = read_run(load_plan("toy.yaml").runs[0])
+    (choice,) = choices(run, "J&F-Mean")
+    assert (choice.columns.selected_step, choice.columns.best_step) == (20, 20)
+    assert choice.columns.selected == pytest.approx(100.0)
+    assert choice.columns.last == pytest.approx(100 * float(rows[2]["davis17-val/J&F-Mean"]))
 
 
 def test_a_missing_checkpoint_is_no_candidate_that_can_be_left_out(study):

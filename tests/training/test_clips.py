@@ -176,13 +176,12 @@ def test_a_set_without_meta_json_is_named_where_objects_are_wanted(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     data = DataParams(root=str(tmp_path), sets={"ytvos": "YouTube"})
-    study = SimpleNamespace(data=data, selection=SimpleNamespace(sequences=()))
     clips = SimpleNamespace(
         clips=ClipParams(kind="video", objects=1, pick="visible-first"),
-        data=[SimpleNamespace(set="ytvos-train", repeat=1)],
+        data=[SimpleNamespace(set="ytvos-train", repeat=1, min_labels=None)],
     )
     with pytest.raises(DataError, match="meta.json"):
-        load_items(clips, study)
+        load_items(clips, data)
 
 
 @pytest.mark.parametrize("name", ["ytvos-train", "ytvos-train-all"])
@@ -279,8 +278,6 @@ def test_held_out_sequences_and_short_videos_are_left_out_and_sources_repeat(tin
     from vosrepro import datasets
 
     params = tiny.stage(data=[{"set": "davis17-train", "repeat": 3}, {"set": "ytvos-train"}])
-    selection = tiny.STUDY.selection.model_copy(update={"sequences": ("v1",)})
-    study = tiny.STUDY.model_copy(update={"selection": selection})
 
     def some(set_name, data, *, exclude=()):
         videos = tiny.fake_videos(set_name, data, exclude=exclude)
@@ -288,14 +285,17 @@ def test_held_out_sequences_and_short_videos_are_left_out_and_sources_repeat(tin
         return [*videos, short]
 
     monkeypatch.setattr(datasets, "training_videos", some)
-    items = load_items(params, study)
+    items = load_items(params, tiny.STUDY.data, held_out=("v1",))
     assert len(items) == 4 * 3 + 4
     assert {i.content.name for i in items} == {"v0", "v2", "v3", "v4"}
+    params = tiny.stage(data=[{"set": "davis17-train", "min_labels": 2}, {"set": "ytvos-train", "min_labels": 99}])
+    assert {i.content.name for i in load_items(params, tiny.STUDY.data)} == {"v0", "v1", "v2", "v3", "v4", "s"}
+    assert {i.set for i in load_items(params, tiny.STUDY.data)} == {"davis17-train"}
 
 
 def test_the_loader_gives_each_rank_its_samples_of_the_same_global_batch(tiny):
     node = tiny.node(tiny.stage())
-    items = load_items(node.params, tiny.STUDY)
+    items = load_items(node.params, tiny.STUDY.data, held_out=tiny.STUDY.selection.sequences)
     whole = list(make_loader(node, items, share=range(4), first=0, pin=False))
     odd = list(make_loader(node, items, share=range(1, 4, 2), first=0, pin=False))
     late = list(make_loader(node, items, share=range(4), first=7, pin=False))
@@ -309,7 +309,7 @@ def test_the_loader_gives_each_rank_its_samples_of_the_same_global_batch(tiny):
 
 def test_each_item_is_seen_once_before_any_is_seen_again(tiny):
     node = tiny.node(tiny.stage(batch_size=5, steps=4))
-    items = load_items(node.params, tiny.STUDY)
+    items = load_items(node.params, tiny.STUDY.data, held_out=tiny.STUDY.selection.sequences)
     seen = []
     clips = Clips(node, items)
     clips._sampler.sample = lambda item, rng, share: seen.append(item.content.name)

@@ -8,12 +8,15 @@ study runs and params/released.yaml does not explain; with one, the exit code is
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vosrepro.study.params import load_study
 from vosrepro.study.plan import Entry, load_plan
 from vosrepro.study.published import METRICS, Published, load_published
+from vosrepro.study.training_table import compare_training
 from vosrepro.weights.released import Released, Unavailable, load_released
 
 Name = tuple[str, str, str, str]  # method, recipe, variant, benchmark
@@ -30,6 +33,7 @@ class Line:
         mini: "yes", "other settings" (the method runs there, with another recipe or variant), or "no".
         importable: the recipe of released weights, or why there is none.
         paper: "yes", "in released", or why no study trains it.
+        training: how many parameters of its training in the study `paper` differ from published ones or are assumed.
         hole: whether a reader would miss an explanation.
     """
 
@@ -39,6 +43,7 @@ class Line:
     mini: str
     importable: str
     paper: str
+    training: str
     hole: bool
 
 
@@ -56,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
     width = max((len("/".join(line.name)) for line in shown), default=10)
     print(f"{'system / benchmark':<{width}}  {'in mini':<14}  {'in paper':<11}  importable; published numbers")
     for line in shown:
-        print(f"{'/'.join(line.name):<{width}}  {line.mini:<14}  {line.paper:<11}  {line.importable}; {line.numbers}")
+        print(
+            f"{'/'.join(line.name):<{width}}  {line.mini:<14}  {line.paper:<11}  "
+            f"{line.importable}; {line.numbers}{line.training}"
+        )
     with_numbers = [line for line in lines if line.published]
     count = sum(line.published for line in lines)
     print(f"{len(lines)} lines, {len(with_numbers)} of them with {count} published numbers; {holes} holes")
@@ -79,7 +87,10 @@ def coverage() -> list[Line]:
 
 def _entries(study: str) -> dict[Name, Entry]:
     plan = load_plan(_STUDIES / f"{study}.yaml")
-    return {entry.published_name: entry for entry in plan.entries}
+    found: dict[Name, Entry] = {}
+    for entry in plan.entries:  # a recipe before its twins that are compared with the same numbers
+        found.setdefault(entry.published_name, entry)
+    return found
 
 
 def _line(
@@ -100,7 +111,15 @@ def _line(
     mini = _in_mini(name, minis)
     known = sum(n.evidence != "recalled" for n in numbers)
     hole = not explained or mini == "no"
-    return Line(name, known, _numbers(numbers), mini, importable, in_paper, hole)
+    return Line(name, known, _numbers(numbers), mini, importable, in_paper, _training(paper.get(name)), hole)
+
+
+def _training(entry: Entry | None) -> str:
+    rows = compare_training(load_study(_STUDIES / "paper.yaml"), entry.run) if entry else ()
+    if not rows:
+        return ""
+    counts = Counter(row.verdict for row in rows)
+    return f"; training: {counts['equal']} equal, {counts['different']} different, {counts['assumed']} assumed"
 
 
 def _in_mini(name: Name, minis: Mapping[Name, Entry]) -> str:

@@ -54,13 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FRAMES[/VIDEOS/OBJECTS]",
         help="size of a benchmark, or of 'selection', whose data are not here",
     )
+    add(
+        "--published",
+        action="store_true",
+        help="print the parameters of every training beside the published ones, and nothing else",
+    )
     add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print jobs with their costs, imports, entries, and sums."""
     from vosrepro.costs.jobs import job_costs
-    from vosrepro.costs.listing import as_json, listing
+    from vosrepro.costs.listing import as_json, listing, published_listing
     from vosrepro.costs.rates import load_rates, load_work
     from vosrepro.costs.times import Known
     from vosrepro.study.params import Only, load_study
@@ -75,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     if any(chosen.values()):
         study = study.model_copy(update={"only": Only(**chosen)})
     plan = load_plan(study)
+    if args.published:
+        print(published_listing(plan))
+        return 0
     known = Known(
         rates=load_rates(args.throughput).find(plan.methods, study.size),
         work=load_work(args.work),

@@ -151,7 +151,7 @@ def _training(plan: Plan, node: StageNode, known: Known) -> JobCost:
 
 def _selection(plan: Plan, run: Run, known: Known, before: tuple[str, ...]) -> JobCost:
     """The default variant over the held-out videos, once for each checkpoint; its scoring is not counted."""
-    count = len(run.stages[-1].params.checkpoint_steps()) if run.stages else 1
+    count = len(run.candidate_steps) or 1
     variant, settings = run.method_params.default_variant, run.default_variant_params
     if count > 1:
         identities = [(frame_identity(run.method, plan.study.size, run.model, settings), variant)]

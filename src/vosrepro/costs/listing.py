@@ -66,6 +66,22 @@ def listing(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def published_listing(plan: Plan) -> str:
+    """The parameters of every training beside the published ones, a table for each recipe."""
+    from vosrepro.study.training_table import compare_training
+
+    lines: list[str] = []
+    for run in {(run.method, run.recipe): run for run in plan.runs}.values():
+        rows: list[Sequence[str]] = [("stage", "parameter", "published", "ours", "", "source")]
+        for row in compare_training(plan.study, run):
+            source = f"{row.published.source} ({row.published.note})" if row.published.note else row.published.source
+            cells = (row.stage, row.published.parameter, row.published_shown, row.ours_shown, row.verdict, source)
+            rows.append(cells)
+        if len(rows) > 1:
+            lines += [f"{run.method}/{run.recipe}: {run.params.title}", *_table(rows, left=tuple(range(6))), ""]
+    return "\n".join(line.rstrip() for line in lines)
+
+
 class _Marks:
     """A letter for each basis of a time."""
 

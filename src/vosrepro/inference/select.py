@@ -13,11 +13,12 @@ import torch
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json, write_text
 from vosrepro.base.provenance import provenance
-from vosrepro.datasets import Video, read_annotation, training_videos
+from vosrepro.datasets import Video, benchmark_videos, read_annotation, training_videos
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 from vosrepro.scoring import score_arrays
 from vosrepro.study import paths
+from vosrepro.study.params import BenchmarkParams
 from vosrepro.study.plan import Plan, Run
 from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import build_model, inference_model, save_weights
@@ -30,7 +31,9 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     """Write selected.safetensors, selection.csv and selected.json of a run.
 
     Every checkpoint of the last stage segments the study's held-out training sequences with the
-    method's default variant; the best value of the study's metric wins, the later one on a tie.
+    method's default variant; the best value of the study's metric wins, the later one on a tie. A recipe that takes
+    the last checkpoint has no other candidate. On the benchmarks of `selection.columns` that the run fills, candidates
+    are scored too, for a look at what choosing does; the choice is made before and does not see it.
 
     Raises:
         DataError: if a held-out sequence or imported weights are missing.
@@ -39,11 +42,11 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
     if run.params.weights != "trained":
         candidates = [(0, _source_weights(run, device))]
     else:
-        node = run.stages[-1]
-        candidates = [(step, node.weights(step)) for step in node.params.checkpoint_steps()]
+        candidates = [(step, run.stages[-1].weights(step)) for step in run.candidate_steps]
     journal = Journal(run.journal("select"))
     selection = plan.study.selection
     identity = value_digest([selection.model_dump(mode="json"), [str(p) for _, p in candidates]])
+    watched = watched_benchmarks(plan, run) if len(candidates) > 1 else ()
     journal.start(
         key=f"{run.key}/select/{identity[:8]}",
         study=run.study,
@@ -56,13 +59,37 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
         videos = held_out(plan) if len(candidates) > 1 else []
         rows = []
         for step, path in candidates:
-            scores = _evaluate(plan, run, path, videos, device) if len(candidates) > 1 else {}
+            scores = _evaluate(run, path, videos, device, selection.scoring) if len(candidates) > 1 else {}
             rows.append({"step": step, **scores})
             journal.metrics({f"selection/{k}": v for k, v in scores.items()}, step=step)
             log.info("%s step %d: %s", run.key, step, scores)
         best = max(range(len(rows)), key=lambda i: (rows[i].get(selection.metric, 0.0), i))
+        for benchmark in watched:
+            assert benchmark.scoring is not None
+            videos = benchmark_videos(benchmark, plan.study.data)
+            for row, (_, path) in zip(rows, candidates, strict=True):
+                scores = _evaluate(run, path, videos, device, benchmark.scoring)
+                row |= {f"{benchmark.benchmark}/{name}": value for name, value in scores.items()}
         _write(plan, run, rows, best, candidates[best][1], time.monotonic() - started)
         journal.end()
+
+
+def watched_benchmarks(plan: Plan, run: Run) -> tuple[BenchmarkParams, ...]:
+    """The benchmarks of `selection.columns` that the run fills with its default variant.
+
+    Raises:
+        ConfigError: if one has no public ground truth of videos.
+    """
+    default = run.selection_variant
+    names = plan.study.selection.columns
+    found = [e.benchmark_params for e in plan.entries_of(run) if e.benchmark in names and e.variant == default]
+    for benchmark in found:
+        if benchmark.scoring is None or benchmark.classifies:
+            raise ConfigError(
+                f"study '{plan.study.study}' wants a column of {benchmark.benchmark}, which only a server scores or "
+                "which has no videos: take it out of selection.columns"
+            )
+    return tuple(found)
 
 
 def held_out(plan: Plan) -> list[Video]:
@@ -82,7 +109,7 @@ def held_out(plan: Plan) -> list[Video]:
     return [videos[name] for name in selection.sequences]
 
 
-def _evaluate(plan: Plan, run: Run, weights: Path, videos: list[Video], device: torch.device) -> dict[str, float]:
+def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device, scoring: str) -> dict[str, float]:
     variant = run.default_variant_params
     card = get_method(run.method)
     model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
@@ -96,7 +123,7 @@ def _evaluate(plan: Plan, run: Run, weights: Path, videos: list[Video], device: 
         )
         predictions[video.name] = {result.frame: result.labels for result in results}
         truth[video.name] = {f: read_annotation(video, f) for f in sorted(video.annotations)}
-    score = score_arrays(predictions, truth, plan.study.selection.scoring)
+    score = score_arrays(predictions, truth, scoring)
     return {name: float(score.global_[name]) for name in _METRICS}
 
 
@@ -118,9 +145,15 @@ def _source_weights(run: Run, device: torch.device) -> Path:
     return path
 
 
+def _only_candidate(run: Run) -> str:
+    if run.params.selection == "last" and run.stages:
+        return "the last checkpoint, trained on all videos of its sets"
+    return f"only one candidate ({run.params.weights} weights)"
+
+
 def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, seconds: float) -> None:
     selection = plan.study.selection
-    columns = ("step", *_METRICS)
+    columns = ("step", *_METRICS, *(name for name in rows[0] if "/" in name))
     lines = [",".join((*columns, "selected", "last"))]
     for index, row in enumerate(rows):
         flags = (str(index == best).lower(), str(index == len(rows) - 1).lower())
@@ -139,8 +172,8 @@ def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights:
             "last_value": rows[-1].get(selection.metric),
             "weights": str(weights),
             "weights_sha256": file_digest(run.folder / paths.SELECTED_WEIGHTS),
-            "rule": rule if len(rows) > 1 else f"only one candidate ({run.params.weights} weights)",
-            "sequences": list(selection.sequences),
+            "rule": rule if len(rows) > 1 else _only_candidate(run),
+            "sequences": list(selection.sequences) if run.params.selection == "held-out" else [],
             "training_digest": read_json(run.stages[-1].record).get("state_digest") if run.stages else None,
             "wall_seconds": round(seconds, 3),
             "provenance": provenance(),

@@ -207,7 +207,7 @@ def _loaded_rates(job: Job, study: Study, rate: Callable[..., float], steps: int
     from vosrepro.training.loop import update
 
     params, pin = job.node.params, job.device.type == "cuda"
-    items, share = load_items(params, study), range(params.batch_size)
+    items, share = load_items(params, study.data, held_out=job.node.held_out), range(params.batch_size)
 
     def fresh() -> Any:
         return batches(make_loader(job.node, items, share=share, first=0, pin=pin))

@@ -35,6 +35,7 @@ class DataSource(Strict):
 
     set: Name  # "static", "bl30k", "ytvos-train", "davis17-train", "davis16-train"
     repeat: Positive = 1
+    min_labels: Positive | None = None  # labelled frames that a video must have; None: 3, or as many as a clip
 
 
 class ClipParams(Strict):
@@ -92,6 +93,8 @@ class StageParams(Strict):
     # and so no digest; a network that normalizes by its batch refuses it.
     micro_batch: Positive | None = Field(default=None, exclude=True)
     steps: Positive
+    epochs: Positive | None = None  # where the authors count epochs: steps is epochs x steps_per_epoch
+    steps_per_epoch: Positive | None = None
     optimizer: OptimizerParams
     precision: Literal["fp32", "bf16"] = "fp32"
     # Checkpoints hold the moving average of the weights with this decay; None: the weights themselves.
@@ -109,6 +112,14 @@ class StageParams(Strict):
             raise ValueError(f"lr_drop_steps {late} lie beyond the {self.steps} steps of the stage")
         return self
 
+    @model_validator(mode="after")
+    def _epochs_make_steps(self) -> StageParams:
+        if (self.epochs is None) != (self.steps_per_epoch is None):
+            raise ValueError("epochs and steps_per_epoch come together")
+        if self.epochs and self.steps_per_epoch and self.epochs * self.steps_per_epoch != self.steps:
+            raise ValueError(f"{self.epochs} epochs of {self.steps_per_epoch} steps are not the {self.steps} of steps")
+        return self
+
     def checkpoint_steps(self) -> tuple[int, ...]:
         """Steps after which weights are kept; always ends with the last step."""
         regular = range(self.checkpoint_every_steps, self.steps, self.checkpoint_every_steps)
@@ -122,6 +133,10 @@ class RecipeParams(Strict):
     weights: Literal["trained", "random", "imported", "none"] = "trained"
     stages: tuple[Name, ...] = ()
     model: dict[str, Any] = {}  # without stages: constructor arguments that differ from the size's
+    # Whether the last stage's checkpoints compete on the study's held-out sequences, which are then not trained on,
+    # or the last one is taken and all videos of the sets are trained on.
+    selection: Literal["held-out", "last"] = "held-out"
+    selection_variant: Name | None = None  # with which its checkpoints compete; None: the method's default
     published_as: Name | None = None  # the recipe whose published numbers these weights should have
 
     @model_validator(mode="after")
@@ -239,6 +254,8 @@ class SelectionParams(Strict):
 
     set: Name = "davis17-train"
     sequences: tuple[str, ...]
+    held_out_of: tuple[Name, ...] | None = None  # training sets that hold these sequences; None: any may
+    columns: tuple[Name, ...] = ()  # benchmarks on which every candidate is scored too; choosing never sees them
     scoring: Name = "davis2017"
     metric: str = "J&F-Mean"
 

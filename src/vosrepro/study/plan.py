@@ -41,6 +41,7 @@ class StageNode:
         model: resolved constructor arguments of the network in this stage.
         digest: changes whenever this stage or one before it must be trained anew.
         parent: the stage whose last checkpoint this one starts from.
+        held_out: sequences that it must not train on, for checkpoints are selected on them.
     """
 
     study: str
@@ -52,6 +53,7 @@ class StageNode:
     model: Mapping[str, Any]
     digest: str
     parent: StageNode | None
+    held_out: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -147,9 +149,22 @@ class Run:
         return self.folder / "parts.gif"
 
     @property
+    def candidate_steps(self) -> tuple[int, ...]:
+        """Steps of the last stage whose weights compete; one where the recipe takes the last, none without stages."""
+        if not self.stages:
+            return ()
+        steps = self.stages[-1].params.checkpoint_steps()
+        return steps if self.params.selection == "held-out" else steps[-1:]
+
+    @property
     def default_variant_params(self) -> Mapping[str, Any]:
         """Inference settings with which checkpoints are selected."""
-        return variant_settings(self.method_params, self.size, self.method_params.default_variant)
+        return variant_settings(self.method_params, self.size, self.selection_variant)
+
+    @property
+    def selection_variant(self) -> str:
+        """Name of the variant with which checkpoints are selected."""
+        return self.params.selection_variant or self.method_params.default_variant
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -369,6 +384,7 @@ def _run(
         stage = size.stages[name]
         parent = nodes[-1] if nodes else None
         model = {**size.model, **stage.model}
+        held_out = _held_out(study, recipe, stage)
         digest = value_digest(
             {
                 "method": method,
@@ -377,13 +393,20 @@ def _run(
                 "params": stage.model_dump(mode="json"),
                 "model": model,
                 "data": study.data.model_dump(mode="json"),
-                "held_out": study.selection.sequences,
+                "held_out": held_out,
                 "parent": parent.digest if parent else None,
             }
         )
-        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent)
+        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent, held_out)
         nodes.append(owners.setdefault(digest, node))
     return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes), params)
+
+
+def _held_out(study: Study, recipe: RecipeParams, stage: StageParams) -> tuple[str, ...]:
+    """The sequences on which a recipe's checkpoints compete, as far as a stage could train on them."""
+    sets = study.selection.held_out_of
+    concerned = sets is None or any(source.set in sets for source in stage.data)
+    return study.selection.sequences if recipe.selection == "held-out" and concerned else ()
 
 
 def variant_settings(method: MethodParams, size: MethodSize, name: str) -> dict[str, Any]:

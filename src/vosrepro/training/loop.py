@@ -122,7 +122,7 @@ def _begin(
     job: Job, study: Study, identity: record.Identity, saved: dict[str, Any] | None
 ) -> tuple[DataLoader, dict[str, Any]]:
     """The batches of the steps that are left, and the facts of the job so far."""
-    items = load_items(job.node.params, study)
+    items = load_items(job.node.params, study.data, held_out=job.node.held_out)
     if saved is not None:
         job.restore(saved)
     elif job.world.first:

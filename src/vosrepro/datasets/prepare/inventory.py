@@ -140,6 +140,15 @@ def _youtube_train(data: DataParams, *, only_jjval: bool) -> Iterator[Inventory]
         yield found
 
 
+def _youtube_list(data: DataParams, *, name: str) -> Iterator[Inventory]:
+    """A published list of training videos; the videos are those of "ytvos-train"."""
+    root = set_folder("ytvos", data)
+    try:
+        yield Inventory(root, others=[youtube.published_list(name, data)])
+    except DataError as error:
+        yield Inventory(root, defects=[str(error)])
+
+
 def _youtube_run(data: DataParams, *, split: str, frame_source: str, dataset: str = "ytvos") -> Iterator[Inventory]:
     """What a run on "valid" or "jjval" reads: frames, and masks where objects begin."""
     root = set_folder(dataset, data)
@@ -264,6 +273,7 @@ PARTS: dict[str, Callable[[DataParams], Iterator[Inventory]]] = {
     "davis16-merged17-val": partial(_davis, dataset=davis.MERGED, split="val"),
     "davis17-testdev": partial(_davis, dataset="davis2017-testdev", split="test-dev"),
     "ytvos-train": partial(_youtube_train, only_jjval=False),
+    **{name: partial(_youtube_list, name=name) for name in youtube.LISTS},
     "ytvos-jjval": partial(_youtube_train, only_jjval=True),
     "ytvos-jjval-all": partial(_youtube_run, split="jjval", frame_source="all"),
     "ytvos-valid": partial(_youtube_run, split="valid", frame_source="annotated"),

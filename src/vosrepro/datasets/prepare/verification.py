@@ -10,6 +10,7 @@ from vosrepro.base.files import value_digest
 from vosrepro.datasets.prepare.checking import check_part
 from vosrepro.datasets.prepare.inventory import PARTS, defect_list
 from vosrepro.datasets.prepare.listing import Listing
+from vosrepro.datasets.sets import youtube
 from vosrepro.datasets.sets.folders import SOURCES, set_folder
 from vosrepro.study.params import BenchmarkParams, DataParams, pick
 
@@ -111,13 +112,20 @@ def parts_of_plan(plan: Plan) -> list[str]:
     needed = {source.set for node in plan.stages for source in node.params.data}
     if any(run.params.weights == "trained" for run in plan.runs):
         needed.add(plan.study.selection.set)
-    needed = {name.removesuffix("-all") for name in needed}
+    needed = {part for name in needed for part in training_parts(name)}
     needed |= {benchmark_part(benchmark) for benchmark in plan.benchmarks.values()}
     if "imagenet" in needed:  # both halves
         needed.discard("imagenet-val")
     for name in sorted(needed):
         pick(PARTS, name, what="data set", where="vosrepro.datasets")
     return [part for part in PARTS if part in needed]
+
+
+def training_parts(set_name: str) -> tuple[str, ...]:
+    """The parts that a training set reads: that of its videos, and a published list of them."""
+    if set_name in youtube.LISTS:
+        return ("ytvos-train", set_name)
+    return (set_name.removesuffix("-all"),)
 
 
 def benchmark_part(benchmark: BenchmarkParams) -> str:

@@ -30,6 +30,10 @@ TRAINING_SETS: dict[str, TrainingSet] = {
     "davis17-train": TrainingSet(lambda data: davis.training("davis2017", data), davis.FACTS),
     "ytvos-train": TrainingSet(lambda data: youtube.training(data, held_out=False), youtube.FACTS),
     "ytvos-train-all": TrainingSet(lambda data: youtube.training(data, held_out=True), youtube.FACTS),
+    **{
+        name: TrainingSet(lambda data, name=name: youtube.listed_training(name, data), youtube.FACTS)
+        for name in youtube.LISTS
+    },
     "bl30k": TrainingSet(bl30k.training, bl30k.FACTS),
     "imagenet-vid": TrainingSet(lambda data: imagenet_vid.training(data, val_too=False)),
     "imagenet-vid-all": TrainingSet(lambda data: imagenet_vid.training(data, val_too=True)),

@@ -32,6 +32,11 @@ from vosrepro.datasets.sets.video import (
 from vosrepro.study.params import DataParams
 
 JJVAL = "train/ImageSets/jjval.txt"
+#: Lists of training videos that authors published in their repositories, and where they belong here.
+LISTS = {
+    "ytvos-train-jjtrain": ("train/ImageSets/jjtrain.txt", "lib/ytvos_jjtrain.txt of andr345/frtm-vos"),
+    "ytvos-train-subset": ("train/ImageSets/yv_subset.txt", "util/yv_subset.txt of hkchengrex/Mask-Propagation"),
+}
 #: Every fifth frame has labels, and the archive holds only these.
 #: Source: hkchengrex/Mask-Propagation: dataset/vos_dataset.py.
 FACTS = Facts(frames_per_label=5)
@@ -111,6 +116,37 @@ def training(data: DataParams, *, held_out: bool) -> list[Video]:
     return [
         _video(name, folder / "JPEGImages" / name, folder / "Annotations" / name, meta, strict=False) for name in names
     ]
+
+
+def published_list(set_name: str, data: DataParams) -> Path:
+    """The list of a training set of `LISTS`.
+
+    Raises:
+        DataError: if it is not in place, saying where it comes from.
+    """
+    place, source = LISTS[set_name]
+    path = set_folder("ytvos", data) / place
+    if not path.is_file():
+        raise DataError(f"the list of the training set '{set_name}' is missing: put {source} there as {path}")
+    return path
+
+
+def listed_training(set_name: str, data: DataParams) -> list[Video]:
+    """The training videos of a published list, held-out ones included.
+
+    Raises:
+        DataError: if the list is missing, or names a video that is not there.
+    """
+    path = published_list(set_name, data)
+    names = dict.fromkeys(read_list(path))
+    videos = [video for video in training(data, held_out=True) if video.name in names]
+    missing = sorted(set(names) - {video.name for video in videos})
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} videos that are not there, first {missing[0]}: complete the set or correct "
+            "the list"
+        )
+    return videos
 
 
 def jjval_list(data: DataParams) -> Path:

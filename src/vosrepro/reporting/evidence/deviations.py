@@ -14,6 +14,7 @@ from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.scoring.statistics import MIN_RUNS
 from vosrepro.study.params import BenchmarkParams, Study
 from vosrepro.study.plan import Plan
+from vosrepro.study.training_table import named_deviations
 
 #: The size of params/methods/<method>.yaml whose networks and schedules are the papers'.
 FULL_SIZE = "full"
@@ -24,7 +25,7 @@ class Deviation:
     """One difference between this study and the papers.
 
     Attributes:
-        scope: what it touches: "study", a benchmark, or "method/recipe/seed<k>".
+        scope: what it touches: "study", a benchmark, "method/recipe" or "method/recipe/seed<k>".
         text: one sentence.
         blocks: whether it forbids a verdict on what it touches.
     """
@@ -40,6 +41,7 @@ def find_deviations(evidence: Evidence) -> tuple[Deviation, ...]:
         *_of_study(evidence.plan.study),
         *_of_seeds(evidence.plan),
         *(d for b in evidence.plan.benchmarks.values() for d in _of_benchmark(b)),
+        *_of_parameters(evidence.plan),
         *_of_training(evidence),
         *_of_commits(evidence),
     ]
@@ -95,6 +97,15 @@ def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
             f"{benchmark.title} follows our reading of the YouTube-VOS rules, whose program is private.",
             blocks=True,
         )
+
+
+def _of_parameters(plan: Plan) -> Iterable[Deviation]:
+    """What parameters say against the table of published ones, once for each recipe."""
+    if plan.study.size != FULL_SIZE:
+        return
+    for run in {(run.method, run.recipe): run for run in plan.runs}.values():
+        for text, moves in named_deviations(plan.study, run):
+            yield Deviation(f"{run.method}/{run.recipe}", text, blocks=moves)
 
 
 def _of_training(evidence: Evidence) -> Iterable[Deviation]:

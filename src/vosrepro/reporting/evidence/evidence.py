@@ -204,7 +204,7 @@ def collect(plan: Plan) -> Evidence:
         plan=plan,
         entries={entry.key: read_entry(entry) for entry in plan.entries},
         stages={node.folder: read_stage(node) for node in plan.stages},
-        runs={run.key: _read_run(run) for run in plan.runs},
+        runs={run.key: read_run(run) for run in plan.runs},
         data=data,
         mlflow=mlflow,
         problems=tuple(reader.problems),
@@ -254,7 +254,8 @@ def read_stage(node: StageNode) -> StageEvidence:
     return StageEvidence(node, run, curves, tuple(reader.problems))
 
 
-def _read_run(run: Run) -> RunEvidence:
+def read_run(run: Run) -> RunEvidence:
+    """Read selected.json and selection.csv of one run."""
     reader = _Reader()
     selected = reader.record(SelectionRecord, run.selection)
     candidates: list[Candidate] = []

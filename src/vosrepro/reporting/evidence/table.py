@@ -89,6 +89,7 @@ class Row:
     cells: Mapping[str, Cell]
     cost: Cost
     verdict: Verdict
+    deviations: tuple[Deviation, ...] = ()
 
     @property
     def name(self) -> str:
@@ -206,7 +207,7 @@ def _row(
     entry = items[0].entry
     benchmark = entry.benchmark_params
     key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
-    scopes = ("study", entry.benchmark, *(i.entry.run.key for i in items))
+    scopes = ("study", entry.benchmark, f"{entry.run.method}/{entry.run.recipe}", *(i.entry.run.key for i in items))
     blocker = blocking(deviations, *scopes)
     origin = Origin(
         released=entry.run.params.weights == "imported",
@@ -222,7 +223,9 @@ def _row(
     speed = IMAGE_SPEED if benchmark.classifies else SPEED
     rates = {i.entry.run.seed: rate for i in items if (rate := getattr(i.timing, speed)) is not None}
     cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
-    return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), _summary(benchmark, cells, items))
+    touching = tuple(d for d in deviations if d.scope in scopes and d.scope != "study")
+    verdict = _summary(benchmark, cells, items)
+    return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), verdict, touching)
 
 
 def _distinct(items: tuple[EntryEvidence, ...]) -> list[EntryEvidence]:

@@ -9,7 +9,9 @@ from typing import Any
 
 from vosrepro.base.files import write_json, write_text
 from vosrepro.reporting.correspondences import load_pairs, load_parts
+from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.checks import make_checks
+from vosrepro.reporting.evidence.deviations import FULL_SIZE
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.summary import compared, environment, study_verdict
 from vosrepro.reporting.evidence.table import Row, Table, build_table, metrics_of
@@ -25,6 +27,7 @@ from vosrepro.reporting.pages.viewer import Viewer, ViewerMaker
 from vosrepro.study.paths import REPORTS, study_metrics
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import load_published, load_published_masks
+from vosrepro.study.training_table import Compared, compare_training
 
 log = logging.getLogger(__name__)
 _PUBLISHED = Path("params/published.csv")
@@ -142,11 +145,22 @@ def _method_page(table: Table, method: str, viewer: Viewer | None, pairs: dict[s
             *figures.accuracy_figures(table, method),
             *figures.training_figures(table, method),
         ],
+        published_training=_published_training(plan, method),
+        choices=[choice for r in runs for choice in choices(r, metric)],
         selection=[(r, figures.selection_figure(r, metric)) for r in runs],
         trails={row.anchor: trails(table.evidence, row) for row in rows},
         environment=environment(table.evidence),
         metrics_of=metrics_of,
     )
+
+
+def _published_training(plan: Plan, method: str) -> dict[str, tuple[Compared, ...]]:
+    """Of each recipe of a full-size study, its parameters beside the published ones."""
+    if plan.study.size != FULL_SIZE:
+        return {}
+    runs = {run.recipe: run for run in plan.runs if run.method == method}
+    found = {recipe: compare_training(plan.study, run) for recipe, run in runs.items()}
+    return {recipe: lines for recipe, lines in found.items() if lines}
 
 
 def _details(table: Table, method: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ that a method's `train_step` takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from vosrepro.base.types import Batch
-    from vosrepro.study.params import ClipParams, StageParams, Study
+    from vosrepro.study.params import ClipParams, DataParams, DataSource, StageParams
 
 #: uint8 arrays: frames (T, H, W, 3) RGB, masks (T, K, H, W) 0..255, labels (T, H, W) 0..K, selector (K);
 #: int64: times (T), the frames' places in their video, and lengths (), its frames.
@@ -40,7 +40,7 @@ class Item:
     label: int | None = None  # of a video: the only object of its clips
 
 
-def load_items(params: StageParams, study: Study) -> list[Item]:
+def load_items(params: StageParams, data: DataParams, *, held_out: Collection[str] = ()) -> list[Item]:
     """The list of a stage: each source's items, `repeat` times, in order.
 
     Videos with fewer labeled frames than a clip has are left out, as are the held-out sequences on which
@@ -54,33 +54,34 @@ def load_items(params: StageParams, study: Study) -> list[Item]:
     items: list[Item] = []
     for source in params.data:
         if training_facts(source.set).videos:
-            found = _video_items(source.set, params.clips, study)
+            found = _video_items(source, params.clips, data, held_out)
         else:
-            found = [Item(source.set, picture) for picture in training_pictures(source.set, study.data)]
+            found = [Item(source.set, picture) for picture in training_pictures(source.set, data)]
         items += found * source.repeat
     if not items:
         names = ", ".join(source.set for source in params.data)
         raise DataError(
-            f"the training sets {names} in {study.data.root} have no usable item: "
+            f"the training sets {names} in {data.root} have no usable item: "
             "run `vosrepro data verify` to see what is missing"
         )
     return items
 
 
-def _video_items(set_name: str, clips: ClipParams, study: Study) -> list[Item]:
+def _video_items(source: DataSource, clips: ClipParams, data: DataParams, held_out: Collection[str]) -> list[Item]:
     """The videos of a set, or the objects or single frames in them, as the clips want them."""
     from vosrepro.datasets import training_videos
     from vosrepro.datasets.sets.files import frame_names
 
-    videos = training_videos(set_name, study.data, exclude=study.selection.sequences)
-    least = min(3, clips.frames)
+    set_name = source.set
+    videos = training_videos(set_name, data, exclude=held_out)
+    least = source.min_labels or min(3, clips.frames)
     found = [v for v in videos if len(set(frame_names(v.frames)) & set(v.annotations)) >= least]
     if clips.kind == "static":
         return [Item(set_name, frame) for frame in _single_frames(found)]
     if clips.pick == "visible-first":
         if found and not any(video.starts for video in found):
             raise DataError(
-                f"no video of the training set {set_name} in {study.data.root} says which objects it has: "
+                f"no video of the training set {set_name} in {data.root} says which objects it has: "
                 "its meta.json is missing, restore it beside JPEGImages and Annotations"
             )
         return [Item(set_name, video, label) for video in found for label in video.starts]
