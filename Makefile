@@ -25,7 +25,7 @@ test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)
 
 test-fast: $(READY)
-	pytest -n 2 --dist worksteal -m "not slow and not mutants" $(TESTS)
+	pytest -n 2 --dist worksteal -m "not slow and not mutants and not pretend_cuda" $(TESTS)
 
 mutants: $(READY)
 	pytest -n 2 --dist worksteal -m mutants tests/mutants

@@ -17,6 +17,14 @@ def torch_context() -> ForkServerContext:
     return context
 
 
+def start_ranks(rank: Callable[..., None], arguments: tuple[Any, ...], *, count: int) -> None:
+    """Run `rank(number, *arguments)` in that many processes at a time; fails as one of them does."""
+    from torch import multiprocessing as torch_processes
+
+    torch_context()
+    torch_processes.start_processes(rank, arguments, nprocs=count, start_method="forkserver")
+
+
 def in_child(function: Callable[..., Any], *arguments: Any, timeout_s: float = 300) -> Any:
     """What a function of a module returns in a process of its own.
 

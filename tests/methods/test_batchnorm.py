@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import start_ranks
 from torch import nn
 
 from vosrepro.methods.common.batchnorm import (
@@ -70,7 +70,7 @@ def _rank(rank, folder):
 def ranks(tmp_path_factory):
     """What four processes, then two, then one computed, in one job: starting processes is what costs."""
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(_rank, (str(folder),), nprocs=4)
+    start_ranks(_rank, (str(folder),), count=4)
     return lambda name, world: [torch.load(folder / f"{name}-{r}.pt", weights_only=True) for r in range(world)]
 
 

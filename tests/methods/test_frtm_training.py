@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forked import start_ranks
 from torch import nn
 
 from vosrepro.methods import get_method
@@ -59,7 +59,7 @@ def _rank(rank, folder, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_two_processes_have_the_loss_and_the_gradient_of_one(tmp_path, name):
-    mp.spawn(_rank, (str(tmp_path), name), nprocs=WORLD)
+    start_ranks(_rank, (str(tmp_path), name), count=WORLD)
     network = _network(name)
     loss = _step(name, network, _batch())
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]

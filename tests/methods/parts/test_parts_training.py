@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from forked import start_ranks, torch_context
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods import get_method
@@ -142,15 +143,13 @@ def _rank(rank, batch, port, queue):
 def test_two_processes_have_the_statistics_and_gradients_of_one():
     import socket
 
-    import torch.multiprocessing as mp
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     batch = _images(8)
     net = _net(task="classify")
     train_step(net, batch, iteration=0)["loss"].backward()
-    context = mp.get_context("spawn")
+    context = torch_context()
     queue = context.Queue()
     ranks = [context.Process(target=_rank, args=(r, batch, port, queue)) for r in range(2)]
     for process in ranks:
@@ -185,12 +184,10 @@ def _ddp_rank(rank, port):
 def test_processes_whose_parts_lie_on_other_levels_train_together():
     import socket
 
-    import torch.multiprocessing as mp
-
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_ddp_rank, args=(port,), nprocs=2, join=True)
+    start_ranks(_ddp_rank, (port,), count=2)
 
 
 def test_frozen_statistics_stay():
