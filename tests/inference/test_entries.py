@@ -10,7 +10,8 @@ from toy_study import make_davis17, write_manifest, write_study
 from vosrepro.base.errors import VosreproError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.base.labels import read_labels, write_labels
-from vosrepro.inference.entries import infer_run
+from vosrepro.inference.entries import choose_kernels, infer_run
+from vosrepro.methods import get_method
 from vosrepro.scoring.entries import score_run
 from vosrepro.study.plan import load_plan
 from vosrepro.tracking.journal import read_events
@@ -128,3 +129,12 @@ def test_a_record_without_the_entry_says_what_to_do(plan):
     write_json(path, read_json(path) | {"entries": {}})
     with pytest.raises(VosreproError, match=r"does not list copy/none.*delete that file"):
         score_run(plan, run)
+
+
+@pytest.mark.parametrize(("method", "tried"), [("stm", False), ("frtm", True), ("mtmfi", True), ("gfrtm", True)])
+def test_kernels_are_tried_where_the_published_evaluation_tries_them(monkeypatch, method, tried):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", not tried)
+    choose_kernels(get_method(method), torch.device("cpu"))
+    assert torch.backends.cudnn.benchmark is not tried
+    choose_kernels(get_method(method), torch.device("cuda"))
+    assert torch.backends.cudnn.benchmark is tried

@@ -167,6 +167,8 @@ class Method:
             class of single images; None if the network has no class head.
         draw: `draw(image, view, scale=n) -> image`: puts the `view` of a segmenter (see `Viewed`) into a frame,
             uint8 (H, W, 3) to uint8 (nH, nW, 3).
+        tries_kernels: whether the published evaluation lets cuDNN try its algorithms for each new size
+            (`torch.backends.cudnn.benchmark`), which its published speed then depends on.
     """
 
     name: str
@@ -182,6 +184,7 @@ class Method:
     correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
     classifier: Callable[[nn.Module], Any] | None = None
     draw: Callable[..., np.ndarray] | None = None
+    tries_kernels: bool = False
     notes: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -24,4 +24,5 @@ METHOD = Method(
     train_step=train_step,
     convert=convert,
     prepare=prepare,
+    tries_kernels=True,
 )

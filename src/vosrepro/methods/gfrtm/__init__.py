@@ -21,4 +21,5 @@ METHOD = Method(
     train_step=train_step,
     convert=convert,
     prepare=prepare,
+    tries_kernels=True,
 )
