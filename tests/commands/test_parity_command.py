@@ -39,7 +39,8 @@ def test_agreeing_arrays_exit_with_zero_and_a_table(fixture, capsys):
     assert main(["parity", "stm", fixture()]) == 0
     out = capsys.readouterr().out
     assert "resize_img" in out
-    assert "2 of 2 arrays agree" in out
+    assert "2 of 2 rows agree" in out
+    assert "4 arrays: 2 compared, 2 inputs of these, 0 cannot be made, 0 informative, 0 not known" in out
 
 
 def test_one_differing_array_exits_with_one(fixture, capsys):
@@ -70,6 +71,18 @@ def test_a_fixture_of_another_method_is_refused(tmp_path, capsys):
     np.savez(tmp_path / "other.npz", something=np.zeros(2))
     assert main(["parity", "stm", str(tmp_path / "other.npz")]) == 2
     assert "no array that stm knows" in capsys.readouterr().err
+
+
+def test_an_unknown_array_exits_with_one_and_is_named(fixture, capsys):
+    assert main(["parity", "stm", fixture(surprise=np.zeros(2))]) == 1
+    assert "not known: surprise" in capsys.readouterr().out
+
+
+def test_what_is_lacking_is_named(fixture, capsys):
+    assert (
+        main(["parity", "stm", fixture(prob0=np.zeros((2, 32, 32), np.float32), yv_prob=np.zeros((2, 1, 8, 8)))]) == 1
+    )
+    assert "cannot be made: yv_prob lacks yv_" in capsys.readouterr().out
 
 
 def test_not_a_number_is_not_agreement():

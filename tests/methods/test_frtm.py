@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torchvision import models as torchvision_models
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
-from vosrepro.lab.parity.frtm import parity
+from vosrepro.lab.parity import get_parity
 from vosrepro.methods.common.checkpoints import read_checkpoint
 from vosrepro.methods.frtm import METHOD
 from vosrepro.methods.frtm.augment import augment_first_frame, blur_kernel, limited_scale
@@ -410,6 +410,6 @@ def test_an_object_that_is_hidden_at_the_start_scores_zero(network):
 @pytest.mark.parity
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
-    rows = parity(dict(np.load(golden / "frtm.npz")))
+    rows = get_parity("frtm")(dict(np.load(golden / "frtm.npz")))
     assert len(rows) > 80
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

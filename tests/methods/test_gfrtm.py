@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.lab.parity.gfrtm import parity
+from vosrepro.lab.parity import get_parity
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.gfrtm.model import GFRTM
@@ -144,6 +144,6 @@ def test_tracked_and_reused_frames_are_counted_per_object(network, square_video,
 @pytest.mark.parity
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
-    rows = parity(dict(np.load(golden / "gfrtm.npz")))
+    rows = get_parity("gfrtm")(dict(np.load(golden / "gfrtm.npz")))
     assert len(rows) > 60
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.lab.parity.mtmfi import parity
+from vosrepro.lab.parity import get_parity
 from vosrepro.methods.frtm.backbone import Backbone
 from vosrepro.methods.mtmfi import METHOD
 from vosrepro.methods.mtmfi.convert import head_of
@@ -68,6 +68,6 @@ def test_released_layouts_are_told_apart_by_their_keys(monkeypatch, head, keys, 
 @pytest.mark.parity
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
-    rows = parity(dict(np.load(golden / "mtmfi.npz")))
+    rows = get_parity("mtmfi")(dict(np.load(golden / "mtmfi.npz")))
     assert len(rows) > 100
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

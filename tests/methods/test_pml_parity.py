@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vosrepro.lab.parity.pml import parity
+from vosrepro.lab.parity import get_parity
 
 FIXTURE = Path(__file__).resolve().parent.parent / "fixtures/pml.npz"
 
@@ -20,7 +20,7 @@ def shared(root):
 
 
 def failed(arrays):
-    rows = parity(arrays)
+    rows = get_parity("pml")(arrays)
     assert rows
     return [f"{r.array}: {r.error:.3g} > {r.tolerance:.3g}" for r in rows if not r.passed]
 

@@ -1,14 +1,28 @@
-"""Our code on key-seeded weights against reference numbers of the seed, FAVOS, RGMP and our own definitions."""
+"""Our code on key-seeded weights against reference numbers of the seed, FAVOS, RGMP and our own definitions.
+
+Numbers in names ("rho0.4", "cap8", "item0") are settings; sizes come from the arrays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from vosrepro.base.types import ParityRow
+from vosrepro.lab.parity.rules import (
+    ABSOLUTE,
+    CELLS,
+    SCALED,
+    Groups,
+    Lacks,
+    Measure,
+    Recording,
+    Rule,
+    informative,
+    inputs,
+)
 from vosrepro.methods.common.seeded import seed_weights
 from vosrepro.methods.parts import boxes as geometry
 from vosrepro.methods.parts import combine, matching, sampling, schedule
@@ -16,44 +30,22 @@ from vosrepro.methods.parts.heads import GlobalConvolution, Refine, TrackHead
 from vosrepro.methods.parts.learning.mask_loss import legacy_bilinear, thesis_mask_loss
 from vosrepro.methods.parts.resnet import ClassHead, ResNet50v2, same_max_pool, tracker_block
 
-_RELATIVE, _EXACT = 1e-4, 0.0
-_LEAST_COUNTED = 1e-6
+_RELATIVE = 1e-4
+_KINDS = {"thesis": "thesis", "thesis_fixed": "thesis-fixed", "balanced": "balanced"}
+#: Settings of the reference that no array and no name tells; a recording may hold its own as `<group>/<name>`.
+_DEFAULTS = {
+    "xcorr/window": 0.176,
+    "label/radius": 2.0,
+    "geom/template": 15.0,
+    "geom/lowest_level": 2.0,
+    "geom/highest_level": 5.0,
+    "rgmp/hidden": 8.0,
+    "bnstat/momentum": 0.05,
+}
 
 
-@torch.no_grad()
-def parity(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    """Compare every array that the fixture has and that this method makes.
-
-    Args:
-        arrays: as loaded from parts.npz; groups that it lacks are left out.
-    """
-    rows: list[ParityRow] = []
-    for group, part in _PARTS.items():
-        if any(name.startswith(f"{group}/") for name in arrays):
-            rows += part(arrays)
-    return rows
-
-
-def _close(arrays: Mapping[str, Any], name: str, ours: torch.Tensor, relative: float = _RELATIVE) -> ParityRow:
-    """Largest difference as a share of (|value| + largest value): rtol = atol = `relative`."""
-    theirs = torch.from_numpy(np.asarray(arrays[name], np.float64))
-    if ours.shape != theirs.shape:
-        shapes = f"shape {tuple(ours.shape)}, not {tuple(theirs.shape)}"
-        return ParityRow(name, float("nan"), relative, shapes)
-    difference = (ours.double() - theirs).abs()
-    scale = theirs.abs() + theirs.abs().max().clamp_min(_LEAST_COUNTED)
-    return ParityRow(name, float((difference / scale).max()), relative, "relative")
-
-
-def _equal(arrays: Mapping[str, Any], name: str, ours: Any, tolerance: float = _EXACT) -> ParityRow:
-    theirs, mine = np.asarray(arrays[name], np.float64), np.asarray(ours, np.float64)
-    if mine.shape != theirs.shape:
-        return ParityRow(name, float("nan"), tolerance, f"shape {mine.shape}, not {theirs.shape}")
-    return ParityRow(name, float(np.abs(mine - theirs).max()), tolerance)
-
-
-def _tensor(arrays: Mapping[str, Any], name: str) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(arrays[name]))
+def _setting(r: Recording, name: str) -> float:
+    return float(r[name]) if name in r else _DEFAULTS[name]
 
 
 def _seeded(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
@@ -61,183 +53,296 @@ def _seeded(module: torch.nn.Module, prefix: str = "") -> torch.nn.Module:
     return module.eval()
 
 
-def _resnet(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    network = ResNet50v2()
-    _seeded(network)
-    head = ClassHead(2048, 1001)
+# ----------------------------------------------------------------------------------------- networks
+
+
+@torch.no_grad()
+def _resnet(r: Recording, g: Groups) -> torch.Tensor:
+    def make() -> dict[str, torch.Tensor]:
+        network, x = ResNet50v2(), r.tensor("r50v2/x")
+        _seeded(network)
+        stem, maps = network.stem(x), network(x)
+        found = {"stem": stem, "pool": same_max_pool(stem)}
+        return found | {f"c{i + 2}": m for i, m in enumerate(maps)}
+
+    found = r.once("r50v2", make)
+    if g["what"] in found:
+        value, stored = found[g["what"]], r[f"r50v2/{g['what']}"].shape
+        return value[:, :: max(1, value.shape[1] // max(1, stored[1]))]
+    classes = r["r50v2/logits"].shape[1] if "r50v2/logits" in r else 1001
+    head = ClassHead(found["c5"].shape[1], classes)
     _seeded(head, "head.")
-    x = _tensor(arrays, "r50v2/x")
-    stem = network.stem(x)
-    maps = network(x)
-    rows = [
-        _close(arrays, "r50v2/stem", stem[:, ::8]),
-        _close(arrays, "r50v2/pool", same_max_pool(stem)[:, ::8]),
-    ]
-    rows += [_close(arrays, f"r50v2/c{i + 2}", m) for i, m in enumerate(maps)]
-    rows.append(_close(arrays, "r50v2/pooled", head.pooled(maps[-1])))
-    rows.append(_close(arrays, "r50v2/logits", head(maps[-1])))
-    return rows
+    return head.pooled(found["c5"]) if g["what"] == "pooled" else head(found["c5"])
 
 
-def _tracker_blocks(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    first = _seeded(tracker_block(16, 8, level=3), "siamc3.")(_tensor(arrays, "siam/x"))
-    second = _seeded(tracker_block(32, 16, level=4), "siamc4.")(first)
-    return [_close(arrays, "siam/c3_block1", first), _close(arrays, "siam/c4_block1", second)]
+@torch.no_grad()
+def _tracker_block(r: Recording, g: Groups) -> torch.Tensor:
+    """The seed's blocks one after the other; a block's middle is a fourth of its output."""
+    x = r.tensor("siam/x")
+    for level in range(3, 1 + int(g["level"])):
+        middle = r[f"siam/c{level}_block1"].shape[1] // 4
+        x = _seeded(tracker_block(x.shape[1], middle, level=level), f"siamc{level}.")(x)
+    return x
 
 
-def _correlation(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    z, x = _tensor(arrays, "xcorr/z"), _tensor(arrays, "xcorr/x")
-    maps = matching.correlate(z, x)
+def _maps(r: Recording) -> torch.Tensor:
+    return matching.correlate(r.tensor("xcorr/z"), r.tensor("xcorr/x"))
+
+
+@torch.no_grad()
+def _track_logits(r: Recording, _: Groups) -> torch.Tensor:
+    z = r["xcorr/z"]
     head = TrackHead(z.shape[1], z.shape[-1])
     _seeded(head, "track.")
-    logits = head.score(maps)
-    p = torch.from_numpy(np.asarray(arrays["xcorr/logits"])[:, 0]).double().sigmoid()
-    up = matching.response(p, window=0.176)
-    return [
-        _close(arrays, "xcorr/depthwise", maps),
-        _close(arrays, "xcorr/full", maps.sum(1)),
-        _close(arrays, "xcorr/logits", logits[:, None]),
-        _equal(arrays, "xcorr/offset_cells_yx", matching.peak_offset(p, window=0.176), 1e-6),
-        _equal(arrays, "xcorr/offset_nowindow_yx", matching.peak_offset(p, window=0.0), 1e-6),
-        _close(arrays, "xcorr/resp_up_item0", up[0] * 1e4),
-        _close(arrays, "xcorr/peak_conf", p.flatten(1).amax(1)),
-    ]
+    return head.score(_maps(r))[:, None]
 
 
-def _labels(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    center = _tensor(arrays, "label/center_yx")[None]
-    positive = matching.positive_cells(center.double(), size=17, radius=2, norm="l1")
-    logits = _tensor(arrays, "label/logits").double()
-    rows = [_equal(arrays, "label/pos", positive[0])]
-    for kind, name in (("thesis", "thesis"), ("thesis-fixed", "thesis_fixed"), ("balanced",) * 2):
-        weights = matching.cell_weights(positive, kind=kind, center=center).double()  # type: ignore[arg-type]
-        rows.append(_close(arrays, f"label/weight_{name}", weights[0], 1e-6))
-        both = positive.expand(len(logits), -1, -1)
-        loss = matching.matching_loss(logits, both, weights).mean()
-        rows.append(_close(arrays, f"label/loss_{name}", loss, 1e-6))
-    return rows
+def _probabilities(r: Recording) -> torch.Tensor:
+    return r.tensor("xcorr/logits")[:, 0].double().sigmoid()
 
 
-def _geometry(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    found = [geometry.template_square(tuple(box)) for box in arrays["geom/boxes"].tolist()]
-    sides = _tensor(arrays, "geom/part_side").double()
-    cells = geometry.cell_px(sides, template=15)
-    return [
-        _equal(arrays, "geom/template_square_and_scale", found, 1e-12),
-        _equal(arrays, "geom/cell_px", cells, 1e-8),
-        _equal(arrays, "geom/fpn_level", geometry.level_of(cells, lowest=2, highest=5)),
-    ]
+@torch.no_grad()
+def _global(r: Recording) -> torch.Tensor:
+    x, out = r.tensor("rgmp/gc_x"), r["rgmp/gc_out"].shape[1]
+    return _seeded(GlobalConvolution(x.shape[1], out, hidden=int(_setting(r, "rgmp/hidden"))), "GC.")(x)
 
 
-def _sampling(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    mask, boxes = arrays["parts/mask"] > 0, arrays["parts/boxes"]
+@torch.no_grad()
+def _refined(r: Recording, _: Groups) -> torch.Tensor:
+    x, skip = _global(r), r.tensor("rgmp/refine_f")
+    refine = Refine(skip.shape[1], x.shape[1])
+    _seeded(refine, "RF4.")
+    return refine(skip, x)
+
+
+# ---------------------------------------------------------------------------------- labels and parts
+
+
+def _positive(r: Recording) -> torch.Tensor:
+    shapes = [r.arrays[k].shape[-1] for k in ("label/pos", "label/logits") if k in r]
+    center = r.tensor("label/center_yx")[None].double()
+    return matching.positive_cells(center, size=shapes[0], radius=_setting(r, "label/radius"), norm="l1")
+
+
+def _label_weights(r: Recording, g: Groups) -> torch.Tensor:
+    center = r.tensor("label/center_yx")[None]
+    kind: Any = _KINDS[g["kind"]]
+    return matching.cell_weights(_positive(r), kind=kind, center=center).double()[0]
+
+
+def _label_loss(r: Recording, g: Groups) -> torch.Tensor:
+    logits = r.tensor("label/logits").double()
+    both = _positive(r).expand(len(logits), -1, -1)
+    return matching.matching_loss(logits, both, _label_weights(r, g)[None]).mean()
+
+
+def _cells(r: Recording) -> torch.Tensor:
+    return geometry.cell_px(r.tensor("geom/part_side").double(), template=int(_setting(r, "geom/template")))
+
+
+def _levels(r: Recording, _: Groups) -> torch.Tensor:
+    lowest, highest = (int(_setting(r, f"geom/{which}_level")) for which in ("lowest", "highest"))
+    return geometry.level_of(_cells(r), lowest=lowest, highest=highest)
+
+
+def _candidates(r: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    mask, boxes = r["parts/mask"] > 0, r["parts/boxes"]
     valid, fraction = sampling.usable(mask, boxes)
+    return mask, boxes, valid, fraction
+
+
+def _thesis_order(r: Recording, g: Groups) -> np.ndarray:
+    _, boxes, valid, _ = _candidates(r)
     kept = np.flatnonzero(valid)
-    thesis = kept[sampling.thesis_suppress(boxes[kept], max_overlap=0.7)]
-    order = kept[sampling.suppress(boxes[kept], fraction[kept], max_iou=0.6)]
-    rows = [
-        _equal(arrays, "parts/inside", sampling.inside(mask.shape, boxes)),
-        _equal(arrays, "parts/fraction", fraction, 1e-12),
-        _equal(arrays, "parts/valid", valid),
-        _equal(arrays, "parts/nms_thesis_0.7", thesis),
-        _equal(arrays, "parts/nms_iou_0.6", order),
-    ]
-    for limit in (8, 24):
-        chosen = order[sampling.cover(mask, boxes[order], fraction[order], limit=limit)]
-        rows.append(_equal(arrays, f"parts/selected_cap{limit}", chosen))
-    return rows
+    return kept[sampling.thesis_suppress(boxes[kept], max_overlap=float(g["overlap"]))]
 
 
-def _aggregation(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    boxes, weights = _tensor(arrays, "agg/boxes"), _tensor(arrays, "agg/part_weight")
-    values = _tensor(arrays, "agg/part_logits").sigmoid()
-    size = arrays["agg/S_parts"].shape
-    pasted, covering = combine.paste(values, boxes, size)
-    parts, covered = combine.combine_parts(values, weights, boxes, size)
-    box = _tensor(arrays, "agg/object_box")[None]
-    whole = combine.paste(_tensor(arrays, "agg/object_logits")[None].sigmoid(), box, size)[0][0]
-    final = combine.blend(whole, parts, covered, share=0.4)
-    base = _tensor(arrays, "agg/S_object")
-    favos, both = combine.favos_combination(values, boxes, base / base.max(), ratio=0.5)
-    merged = combine.merge(_tensor(arrays, "agg/multi_S"))
-    return [
-        _close(arrays, "agg/paste_item0", pasted[0]),
-        _equal(arrays, "agg/coverage", covering.sum(0)),
-        _close(arrays, "agg/S_parts", parts),
-        _close(arrays, "agg/S_object", whole),
-        _close(arrays, "agg/S_final_rho0.4", final),
-        _close(arrays, "agg/favos_parts", favos),
-        _close(arrays, "agg/favos_combined_ratio0.5", both),
-        _equal(arrays, "agg/favos_binary", both > 0.5),
-        _close(arrays, "agg/multi_prob", merged),
-        _equal(arrays, "agg/multi_label", merged.argmax(0)),
-    ]
+def _order(r: Recording, overlap: float) -> np.ndarray:
+    _, boxes, valid, fraction = _candidates(r)
+    kept = np.flatnonzero(valid)
+    return kept[sampling.suppress(boxes[kept], fraction[kept], max_iou=overlap)]
 
 
-def _similarity(arrays: Mapping[str, Any]) -> list[ParityRow]:
+def _selected(r: Recording, g: Groups) -> np.ndarray:
+    mask, boxes, _, fraction = _candidates(r)
+    known = [float(m["overlap"]) for m in r.matches(r"parts/nms_iou_(?P<overlap>[\d.]+)")]
+    order = _order(r, known[0] if known else 0.6)
+    return order[sampling.cover(mask, boxes[order], fraction[order], limit=int(g["limit"]))]
+
+
+# --------------------------------------------------------------------------------------- aggregation
+
+
+def _size(r: Recording) -> tuple[int, int]:
+    for m in r.matches(r"agg/(S_parts|coverage|S_object|S_final_.*|paste_item\d+|favos_\w+[\d.]*)"):
+        height, width = r.arrays[m.group()].shape
+        return height, width
+    raise Lacks("agg/S_parts")
+
+
+def _values(r: Recording) -> tuple[torch.Tensor, torch.Tensor]:
+    return r.tensor("agg/part_logits").sigmoid(), r.tensor("agg/boxes")
+
+
+def _combined(r: Recording) -> tuple[torch.Tensor, torch.Tensor]:
+    values, boxes = _values(r)
+    return combine.combine_parts(values, r.tensor("agg/part_weight"), boxes, _size(r))
+
+
+def _whole(r: Recording) -> torch.Tensor:
+    box, logits = r.tensor("agg/object_box")[None], r.tensor("agg/object_logits")[None]
+    return combine.paste(logits.sigmoid(), box, _size(r))[0][0]
+
+
+def _blended(r: Recording, g: Groups) -> torch.Tensor:
+    return combine.blend(_whole(r), *_combined(r), share=float(g["share"]))
+
+
+def _favos(r: Recording, ratio: float) -> tuple[torch.Tensor, torch.Tensor]:
+    base = r.tensor("agg/S_object")
+    return combine.favos_combination(*_values(r), base / base.max(), ratio=ratio)
+
+
+def _favos_binary(r: Recording, _: Groups) -> torch.Tensor:
+    known = [float(m["ratio"]) for m in r.matches(r"agg/favos_combined_ratio(?P<ratio>[\d.]+)")]
+    return _favos(r, known[0] if known else 0.5)[1] > 0.5
+
+
+def _similar(r: Recording, scale: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
     names = ("sim/feat0", "sim/m0", "sim/feat_t", "sim/mt")
-    distance, weight = combine.similarity(*(_tensor(arrays, n).double() for n in names))
-    return [
-        _close(arrays, "sim/dist", distance),
-        _close(arrays, "sim/weight_tau0.5", weight),
-    ]
+    return combine.similarity(*(r.tensor(n).double() for n in names), scale=scale)
 
 
-def _rgmp(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    gc = _seeded(GlobalConvolution(12, 6, hidden=8), "GC.")(_tensor(arrays, "rgmp/gc_x"))
-    refine = _seeded(Refine(10, 6), "RF4.")
-    return [
-        _close(arrays, "rgmp/gc_out", gc),
-        _close(arrays, "rgmp/refine_out", refine(_tensor(arrays, "rgmp/refine_f"), gc)),
-    ]
+# --------------------------------------------------------------------------------------- statistics
 
 
-def _mask_loss(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    logits = _tensor(arrays, "maskloss/logits63").double()
-    loss = thesis_mask_loss(logits, _tensor(arrays, "maskloss/gt"))
-    return [
-        _close(arrays, "maskloss/up127_item0", legacy_bilinear(logits, 127)[0]),
-        _close(arrays, "maskloss/loss_thesis_sum_mean", loss),
-    ]
-
-
-def _batch_statistics(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    batches = _tensor(arrays, "bnstat/x").double()
-    norm = torch.nn.BatchNorm2d(batches.shape[2], momentum=0.05).double().train()
+def _statistics(r: Recording, g: Groups) -> torch.Tensor:
+    """Running statistics after some batches."""
+    batches = r.tensor("bnstat/x").double()[: int(g["count"])]
+    momentum = _setting(r, "bnstat/momentum")
+    norm = torch.nn.BatchNorm2d(batches.shape[2], momentum=momentum).double().train()
     biased = torch.ones(batches.shape[2], dtype=torch.float64)
     for x in batches:
         norm(x)
-        biased.lerp_(x.var(dim=(0, 2, 3), correction=0), 0.05)
+        biased.lerp_(x.var(dim=(0, 2, 3), correction=0), momentum)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    return [
-        _close(arrays, "bnstat/mean_after2", norm.running_mean),
-        _close(arrays, "bnstat/var_torch_unbiased_after2", norm.running_var),
-        _close(arrays, "bnstat/var_tf_biased_after2", biased),
-    ]
+    return {"mean": norm.running_mean, "var_torch_unbiased": norm.running_var, "var_tf_biased": biased}[g["what"]]
 
 
-def _schedules(arrays: Mapping[str, Any]) -> list[ParityRow]:
-    steps = arrays["lr/imagenet_steps"].tolist()
-    epochs = arrays["lr/track_epoch"].tolist()
-    return [
-        _equal(arrays, "lr/imagenet_b256", [schedule.imagenet_rate(s, batch=256) for s in steps], 1e-12),
-        _equal(arrays, "lr/track_master", [schedule.tracker_rate(e) for e in epochs], 1e-12),
-        _equal(arrays, "lr/track_guide_mask", [schedule.guide_mask_rate(e) for e in epochs], 1e-12),
-    ]
+def _rates(name: str, rate: Callable[..., float]) -> Callable[[Recording, Groups], list[float]]:
+    return lambda r, _: [rate(n) for n in r[name].tolist()]
 
 
-_PARTS: dict[str, Callable[[Mapping[str, Any]], list[ParityRow]]] = {
-    "r50v2": _resnet,
-    "siam": _tracker_blocks,
-    "xcorr": _correlation,
-    "label": _labels,
-    "geom": _geometry,
-    "parts": _sampling,
-    "agg": _aggregation,
-    "sim": _similarity,
-    "rgmp": _rgmp,
-    "maskloss": _mask_loss,
-    "bnstat": _batch_statistics,
-    "lr": _schedules,
-}
+_INDICES = Measure("positions differ", CELLS.error)
+RULES: tuple[Rule, ...] = (
+    *inputs(
+        r"r50v2/x|siam/x|xcorr/[zx]",
+        r"label/(center_yx|logits)",
+        r"geom/(boxes|part_side)",
+        r"parts/(mask|boxes)",
+        r"agg/(boxes|part_logits|part_weight|object_box|object_logits|multi_S)",
+        r"sim/(feat0|feat_t|m0|mt)",
+        r"rgmp/(gc_x|refine_f)",
+        r"maskloss/(logits\d+|gt)",
+        r"bnstat/x",
+        r"lr/(imagenet_steps|track_epoch)",
+        "|".join(_DEFAULTS),
+    ),
+    *informative(r"meta|\w+_version"),
+    Rule(r"r50v2/(?P<what>stem|pool|c[2-5]|pooled|logits)", _resnet, _RELATIVE, SCALED),
+    Rule(r"siam/c(?P<level>[34])_block1", _tracker_block, _RELATIVE, SCALED),
+    Rule(r"xcorr/depthwise", lambda r, _: _maps(r), _RELATIVE, SCALED),
+    Rule(r"xcorr/full", lambda r, _: _maps(r).sum(1), _RELATIVE, SCALED),
+    Rule(r"xcorr/logits", _track_logits, _RELATIVE, SCALED),
+    Rule(
+        r"xcorr/offset_cells_yx",
+        lambda r, _: matching.peak_offset(_probabilities(r), window=_setting(r, "xcorr/window")),
+        1e-6,
+        needs=("xcorr/logits",),
+    ),
+    Rule(
+        r"xcorr/offset_nowindow_yx",
+        lambda r, _: matching.peak_offset(_probabilities(r), window=0.0),
+        1e-6,
+        needs=("xcorr/logits",),
+    ),
+    Rule(
+        r"xcorr/resp_up_item(?P<item>\d+)",
+        lambda r, g: matching.response(_probabilities(r), window=_setting(r, "xcorr/window"))[int(g["item"])] * 1e4,
+        _RELATIVE,
+        SCALED,
+        needs=("xcorr/logits",),
+    ),
+    Rule(r"xcorr/peak_conf", lambda r, _: _probabilities(r).flatten(1).amax(1), _RELATIVE, SCALED),
+    Rule(r"label/pos", lambda r, _: _positive(r)[0], 0, CELLS),
+    Rule(r"label/weight_(?P<kind>thesis|thesis_fixed|balanced)", _label_weights, 1e-6, SCALED),
+    Rule(r"label/loss_(?P<kind>thesis|thesis_fixed|balanced)", _label_loss, 1e-6, SCALED),
+    Rule(
+        r"geom/template_square_and_scale",
+        lambda r, _: [geometry.template_square(tuple(box)) for box in r["geom/boxes"].tolist()],
+        1e-12,
+    ),
+    Rule(r"geom/cell_px", lambda r, _: _cells(r), 1e-8),
+    Rule(r"geom/fpn_level", _levels, 0, ABSOLUTE),
+    Rule(r"parts/inside", lambda r, _: sampling.inside(r["parts/mask"].shape, r["parts/boxes"]), 0, CELLS),
+    Rule(r"parts/fraction", lambda r, _: _candidates(r)[3], 1e-12),
+    Rule(r"parts/valid", lambda r, _: _candidates(r)[2], 0, CELLS),
+    Rule(r"parts/nms_thesis_(?P<overlap>[\d.]+)", _thesis_order, 0, _INDICES),
+    Rule(r"parts/nms_iou_(?P<overlap>[\d.]+)", lambda r, g: _order(r, float(g["overlap"])), 0, _INDICES),
+    Rule(r"parts/selected_cap(?P<limit>\d+)", _selected, 0, _INDICES),
+    Rule(
+        r"agg/paste_item(?P<item>\d+)",
+        lambda r, g: combine.paste(*_values(r), _size(r))[0][int(g["item"])],
+        _RELATIVE,
+        SCALED,
+    ),
+    Rule(r"agg/coverage", lambda r, _: combine.paste(*_values(r), _size(r))[1].sum(0), 0, CELLS),
+    Rule(r"agg/S_parts", lambda r, _: _combined(r)[0], _RELATIVE, SCALED),
+    Rule(r"agg/S_object", lambda r, _: _whole(r), _RELATIVE, SCALED),
+    Rule(r"agg/S_final_rho(?P<share>[\d.]+)", _blended, _RELATIVE, SCALED),
+    Rule(r"agg/favos_parts", lambda r, _: _favos(r, 0.5)[0], _RELATIVE, SCALED),
+    Rule(
+        r"agg/favos_combined_ratio(?P<ratio>[\d.]+)",
+        lambda r, g: _favos(r, float(g["ratio"]))[1],
+        _RELATIVE,
+        SCALED,
+    ),
+    Rule(r"agg/favos_binary", _favos_binary, 0, CELLS),
+    Rule(r"agg/multi_prob", lambda r, _: combine.merge(r.tensor("agg/multi_S")), _RELATIVE, SCALED),
+    Rule(r"agg/multi_label", lambda r, _: combine.merge(r.tensor("agg/multi_S")).argmax(0), 0, CELLS),
+    Rule(r"sim/dist", lambda r, _: _similar(r)[0], _RELATIVE, SCALED),
+    Rule(r"sim/weight_tau(?P<scale>[\d.]+)", lambda r, g: _similar(r, float(g["scale"]))[1], _RELATIVE, SCALED),
+    Rule(r"rgmp/gc_out", lambda r, _: _global(r), _RELATIVE, SCALED),
+    Rule(r"rgmp/refine_out", _refined, _RELATIVE, SCALED),
+    Rule(
+        r"maskloss/up(?P<size>\d+)_item(?P<item>\d+)",
+        lambda r, g: legacy_bilinear(_mask_logits(r), int(g["size"]))[int(g["item"])],
+        _RELATIVE,
+        SCALED,
+    ),
+    Rule(
+        r"maskloss/loss_thesis_sum_mean",
+        lambda r, _: thesis_mask_loss(_mask_logits(r), r.tensor("maskloss/gt")),
+        _RELATIVE,
+        SCALED,
+    ),
+    Rule(
+        r"bnstat/(?P<what>mean|var_tf_biased|var_torch_unbiased)_after(?P<count>\d+)",
+        _statistics,
+        _RELATIVE,
+        SCALED,
+    ),
+    Rule(
+        r"lr/imagenet_b(?P<batch>\d+)",
+        lambda r, g: [schedule.imagenet_rate(n, batch=int(g["batch"])) for n in r["lr/imagenet_steps"].tolist()],
+        1e-12,
+    ),
+    Rule(r"lr/track_master", _rates("lr/track_epoch", schedule.tracker_rate), 1e-12),
+    Rule(r"lr/track_guide_mask", _rates("lr/track_epoch", schedule.guide_mask_rate), 1e-12),
+)
+
+
+def _mask_logits(r: Recording) -> torch.Tensor:
+    name = next((m.group() for m in r.matches(r"maskloss/logits\d+")), "maskloss/logits63")
+    return r.tensor(name).double()
