@@ -1,4 +1,4 @@
-"""The registry of methods: an explicit table, imported lazily."""
+"""The registry of methods: an explicit table, imported lazily, and what other packages add to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import ConfigError, nearest
+from vosrepro.base.extensions import foreign_methods
 
 if TYPE_CHECKING:
     from vosrepro.base.types import Method
@@ -31,7 +32,8 @@ def get_method(name: str) -> Method:
     Raises:
         ConfigError: if no method has this name.
     """
-    if name not in REGISTRY:
-        raise ConfigError(f"there is no method '{name}': {nearest(name, REGISTRY)}")
-    module, _, attribute = REGISTRY[name].partition(":")
+    place = REGISTRY.get(name) or foreign_methods().get(name)
+    if place is None:
+        raise ConfigError(f"there is no method '{name}': {nearest(name, {**REGISTRY, **foreign_methods()})}")
+    module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
