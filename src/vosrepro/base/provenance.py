@@ -9,9 +9,11 @@ import subprocess
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vosrepro.base.extensions import method_module
 from vosrepro.base.machine import hardware
 
 _PACKAGE = Path(__file__).parents[1]
@@ -67,7 +69,8 @@ def source_digest(*parts: str) -> str:
     """
     total = hashlib.sha256()
     for part in parts:
-        root = _PACKAGE / part
+        root = _folder(part)
+        base = _PACKAGE if root.is_relative_to(_PACKAGE) else root.parent
         files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
         for file in files:
             tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -75,9 +78,18 @@ def source_digest(*parts: str) -> str:
                 body = getattr(node, "body", None)
                 if isinstance(body, list) and body and _is_docstring(body[0]):
                     del body[0]
-            total.update(file.relative_to(_PACKAGE).as_posix().encode())
+            total.update(file.relative_to(base).as_posix().encode())
             total.update(ast.dump(tree).encode())
     return total.hexdigest()[:16]
+
+
+def _folder(part: str) -> Path:
+    """A file or folder of ours, or the package of a method that another distribution brings."""
+    ours, (room, _, name) = _PACKAGE / part, part.partition("/")
+    if ours.exists() or room != "methods":
+        return ours
+    spec = find_spec(method_module(name))
+    return ours if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 def _is_docstring(node: ast.AST) -> bool:
