@@ -10,6 +10,7 @@ import torch.distributed as dist
 from forked import start_ranks
 from torch import nn
 
+from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.batchnorm import (
     LocalBatchNorm2d,
     SyncedBatchNorm2d,
@@ -145,3 +146,36 @@ def test_statistics_of_one_process_are_chosen_by_name_and_stay():
     set_norm(network, kind="local", momentum=0.05)
     synchronize(network)
     assert [(type(layer), layer.momentum) for layer in network] == [(LocalBatchNorm2d, 0.05)] * 2
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_groups_of_the_published_size_do_not_depend_on_the_number_of_processes(processes):
+    images, x = 2, _batch(8)
+    out, weight = torch.empty_like(x), torch.zeros(CHANNELS)
+    for rank in range(processes):
+        layer = _layer()
+        set_norm(nn.Sequential(layer), kind="local", momentum=0.1, images=images)
+        share = slice(rank, None, processes)  # as `World.share`
+        work = _work(layer, x[share])
+        out[share] = work["out"]
+        weight += work["weight"]
+        if rank == 0:
+            running = work
+    expected, first = torch.empty_like(x), None
+    slope = torch.zeros(CHANNELS)
+    for group in range(4):
+        own = _work(_layer(), x[group::4])
+        expected[group::4], slope = own["out"], slope + own["weight"]
+        first = first or own
+    assert torch.allclose(out, expected, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(weight, slope, rtol=1e-4)
+    assert torch.allclose(running["running_mean"], first["running_mean"])
+    assert torch.allclose(running["running_var"], first["running_var"])
+
+
+def test_more_processes_than_published_are_refused():
+    layer = _layer()
+    set_norm(nn.Sequential(layer), kind="local", momentum=0.1, images=4)
+    with pytest.raises(ConfigError, match=r"a share of 6 samples is not made of groups of 4.*fewer devices"):
+        layer(_batch(6))
+    layer.eval()(_batch(6))

@@ -11,6 +11,9 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.nn import functional as F
+
+from vosrepro.base.errors import ConfigError
 
 _DIMS = (0, 2, 3)
 
@@ -85,20 +88,62 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 
 class LocalBatchNorm2d(nn.BatchNorm2d):
-    """Statistics of this process's share of the batch only.
+    """Statistics of groups of `images` samples, as many as the authors had on one device, or of this process's share.
 
-    `synchronize` leaves subclasses alone; DDP sends the first process's running statistics to the others, as
-    torch's DataParallel kept those of the first GPU.
+    A process's share is every n-th sample of the batch, and so is a group: which samples normalize each other
+    depends on their number alone, not on how many processes there are. `synchronize` leaves subclasses alone; DDP
+    sends the first process's running statistics to the others, as torch's DataParallel kept those of the first
+    GPU: here they are the first group's.
     """
 
+    images: int | None = None
 
-def set_norm(network: nn.Module, *, kind: Literal["sync", "local"], momentum: float) -> None:
-    """Choose the kind and the momentum of every batch normalization of a network, in place."""
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> the same shape.
+
+        Raises:
+            ConfigError: if the share is not made of whole groups.
+        """
+        images, (batch, channels) = self.images, x.shape[:2]
+        if not self.training or images is None or batch == images:
+            return super().forward(x)
+        if batch % images:
+            raise ConfigError(
+                f"a share of {batch} samples is not made of groups of {images}, over which this network normalizes: "
+                "train on fewer devices"
+            )
+        groups = batch // images
+        weight, bias = (None if v is None else v.repeat(groups) for v in (self.weight, self.bias))
+        mean, variance = (None if v is None else v.repeat(groups) for v in (self.running_mean, self.running_var))
+        apart = x.reshape(images, groups * channels, *x.shape[2:])
+        out = F.batch_norm(apart, mean, variance, weight, bias, training=True, momentum=self._rate(), eps=self.eps)
+        for stored, updated in ((self.running_mean, mean), (self.running_var, variance)):
+            if stored is not None and updated is not None:
+                stored.copy_(updated[:channels])
+        return out.reshape(x.shape)
+
+    def _rate(self) -> float:
+        """How far running statistics move; counts the batch."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
+
+
+def set_norm(network: nn.Module, *, kind: Literal["sync", "local"], momentum: float, images: int | None = None) -> None:
+    """Choose the kind and the momentum of every batch normalization of a network, in place.
+
+    Args:
+        network: built with plain layers.
+        kind: statistics of the global batch, or of groups of it.
+        momentum: of running statistics.
+        images: samples of a group, for "local"; None: a process's share.
+    """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = momentum
             if kind == "local":
                 module.__class__ = LocalBatchNorm2d
+                module.__dict__["images"] = images  # `nn.Module` takes no number for an attribute of its own
 
 
 def has_live_norm(network: nn.Module) -> bool:

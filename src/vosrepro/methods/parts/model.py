@@ -59,7 +59,8 @@ class PartsNet(nn.Module):
         trunk: of the mask head, "small" or "global".
         residual: whether the mask head corrects the tracked earlier mask, see `heads.MaskHead`.
         pretrained: name of torchvision's weights for "resnet50".
-        bn: "sync" lets several processes share their batch statistics, "local" keeps each one's own.
+        bn: "sync" lets several processes share their batch statistics, "local" keeps those of groups apart.
+        bn_images: images of such a group, whatever the number of processes; None: each process's share.
         bn_momentum: PyTorch's (1 - TensorFlow's decay).
         freeze_norm: whether the backbone's batch statistics are held still.
     """
@@ -79,6 +80,7 @@ class PartsNet(nn.Module):
         residual: bool = True,
         pretrained: str | None = None,
         bn: Literal["sync", "local"] = "sync",
+        bn_images: int | None = None,
         bn_momentum: float = 0.1,
         freeze_norm: bool = False,
     ) -> None:
@@ -104,7 +106,7 @@ class PartsNet(nn.Module):
             for layer in (*self.fpn.inner[:finest], *self.fpn.outer[:finest]):
                 layer.requires_grad_(False)
         self._frozen = [self.backbone] if freeze_norm else []
-        set_norm(self, kind=bn, momentum=bn_momentum)
+        set_norm(self, kind=bn, momentum=bn_momentum, images=bn_images)
 
     def train(self, mode: bool = True) -> PartsNet:
         """As usual, but frozen statistics stay, and so do those of heads that the task does not train."""
