@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.files import read_json, write_json
+from vosrepro.base.files import csv_text, read_json, write_json
 from vosrepro.reporting import load_table
 from vosrepro.reporting.evidence.checks import BEATS_COPY_POINTS, Expected, expected_rows, load_expected, make_checks
 from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
-from vosrepro.reporting.pages.outlets import csv_text, score_rows, selection_rows, training_rows
+from vosrepro.reporting.pages.outlets import score_rows, selection_rows, training_rows
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import Key, Published
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.errors import DataError
+from vosrepro.base.errors import ConfigError, DataError
 
 _CHUNK = 1 << 20
 
@@ -69,6 +71,39 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{path} is missing: run the step that makes it first") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}): delete it and run again") from error
+
+
+def read_rows(path: Path | str, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields of each row of a CSV with fixed columns.
+
+    Raises:
+        ConfigError: if the file is missing, or its header or a row has other columns.
+    """
+    path = Path(path)
+    try:
+        file = path.open(encoding="utf-8", newline="")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} is missing: restore it from the repository") from error
+    with file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != columns:
+            raise ConfigError(
+                f"{path}, line 1: the columns must be {','.join(columns)}, not {','.join(reader.fieldnames or ())}"
+            )
+        for row in reader:
+            line = reader.line_num
+            if None in row or None in row.values():
+                raise ConfigError(
+                    f"{path}, line {line}: a row has {len(columns)} fields: quote a field that holds a comma"
+                )
+            yield line, row
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV with line feeds; the first is the header."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def file_digest(path: Path | str) -> str:

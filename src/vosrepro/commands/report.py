@@ -33,10 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Render, then say where the first page lies."""
     from pathlib import Path
 
-    from vosrepro.base.files import write_text
+    from vosrepro.base.files import csv_text, write_text
     from vosrepro.reporting import load_table, render
     from vosrepro.reporting.evidence.checks import expected_rows
-    from vosrepro.reporting.pages.outlets import csv_text, write_outlets
+    from vosrepro.reporting.pages.outlets import write_outlets
     from vosrepro.study.plan import load_plan
 
     plan = load_plan(args.study)

@@ -7,19 +7,16 @@ variants of one network, clip size and loss share them, and a parameter that cha
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.files import value_digest, write_text
+from vosrepro.base.files import csv_text, read_rows, value_digest, write_text
 from vosrepro.base.types import names_cache, without_start_weights
 from vosrepro.study.params import MethodParams, MethodSize, StageParams
 from vosrepro.study.plan import variant_settings
-from vosrepro.study.published import read_rows
 
 RATES = "params/throughput.csv"
 WORK = "params/work.csv"
@@ -175,11 +172,8 @@ def put_rows(
     places = {tuple(row[c] for c in same): row for row in new}
     old = [row for _, row in read_rows(path, columns)] if path.is_file() else []
     kept = [places.pop(tuple(row[c] for c in same), row) for row in old]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*kept, *places.values()])
-    write_text(path, text.getvalue())
+    fields = ([row[c] for c in columns] for row in (*kept, *places.values()))
+    write_text(path, csv_text([columns, *fields]))
 
 
 def machine_name(hardware: Mapping[str, Any], *, gpus: int) -> str:

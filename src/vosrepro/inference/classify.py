@@ -5,8 +5,6 @@ Blocks of images that are done are kept in `state/infer/<digest>/`, as videos ar
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
-from vosrepro.base.files import file_digest, read_json, write_json, write_text
+from vosrepro.base.files import csv_text, file_digest, read_json, write_json, write_text
 from vosrepro.base.machine import peak_memory
 from vosrepro.datasets import benchmark_images
 from vosrepro.inference.clock import FrameClock
@@ -147,8 +145,7 @@ def _classify_block(
     number: int,
     device: torch.device,
 ) -> None:
-    buffer, clock = io.StringIO(), FrameClock(device)
-    writer = csv.writer(buffer, lineterminator="\n")
+    clock, rows = FrameClock(device), []
     broken: list[str] = []
     for crops in central_crops(images, size):
         clock.start()
@@ -160,9 +157,9 @@ def _classify_block(
             for label, value in zip(classes, values, strict=True) if decoded else ():
                 fields += [BACKGROUND if label < 0 else names[label], f"{value:.6g}"]
             broken += [] if decoded else [image.name]
-            writer.writerow([image.name, *fields, *[""] * (2 * PLACES - len(fields))])
+            rows.append([image.name, *fields, *[""] * (2 * PLACES - len(fields))])
     path = _path(state, number, "csv")
-    write_text(path, buffer.getvalue())
+    write_text(path, csv_text(rows))
     record = {
         "sha256": file_digest(path),
         "images": len(images),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from vosrepro.base.files import atomic, csv_text, write_text
 from vosrepro.scoring.counting.counting import COUNTS
 from vosrepro.scoring.counting.selection import ObjectCounts
 from vosrepro.scoring.measures import contour_accuracy, region_similarity, statistics
@@ -136,12 +137,11 @@ class Score:
             split: part of the official file names: global_results-<split>.csv and
                 per-sequence_results-<split>.csv.
         """
-        from vosrepro.base.files import write_text
         from vosrepro.study.records import ScoreRecord
 
         folder = Path(folder)
         self._write_counts(folder)
-        write_text(folder / ENTRY_TABLE, _csv(self.header(), self.table()))
+        write_text(folder / ENTRY_TABLE, csv_text([self.header(), *self.table()]))
         write_text(folder / f"global_results-{split}.csv", self.official_global())
         write_text(folder / f"per-sequence_results-{split}.csv", self.official_objects())
         ScoreRecord.model_validate(self.summary() | dict(extra or {})).write(folder / ENTRY_SCORE)
@@ -159,15 +159,14 @@ class Score:
 
     def official_global(self) -> str:
         """global_results-<split>.csv of the official tool."""
-        return _csv(GLOBAL, [tuple(f"{self.global_[name]:.3f}" for name in GLOBAL)])
+        return csv_text([GLOBAL, [f"{self.global_[name]:.3f}" for name in GLOBAL]])
 
     def official_objects(self) -> str:
         """per-sequence_results-<split>.csv of the official tool: one row per object."""
         rows = [(f"{r.sequence}_{r.object_id}", f"{r.values[0]:.3f}", f"{r.values[3]:.3f}") for r in self.rows]
-        return _csv(("Sequence", "J-Mean", "F-Mean"), rows)
+        return csv_text([("Sequence", "J-Mean", "F-Mean"), *rows])
 
     def _write_counts(self, folder: Path) -> None:
-        from vosrepro.base.files import atomic, write_text
 
         columns = self.columns()
         try:
@@ -180,7 +179,7 @@ class Score:
                 "pyarrow is not installed: counts go to counts.csv instead of counts.parquet"
             )
             rows = zip(*columns.values(), strict=True)
-            write_text(folder / "counts.csv", _csv(tuple(columns), rows))
+            write_text(folder / "counts.csv", csv_text([tuple(columns), *rows]))
             return
         table = pa.table(
             {
@@ -224,14 +223,3 @@ def _long_sequences(rows: Sequence[ObjectScore]) -> list[str]:
         f"{len(long)} sequence(s) have more than 255 scored frames ({', '.join(long[:3])}): the official "
         "tool's decay overflows there; ours uses wide integers"
     ]
-
-
-def _csv(header: Sequence[str], rows: Any) -> str:
-    import csv
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -6,14 +6,14 @@ where the original masks were published, for paired comparisons.
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.files import read_rows
 
 #: How we know a number: printed in the authors' README, in an abstract, in a table of the paper that was
 #: read, by a third party, computed by us from published masks, or only recalled (never shown).
@@ -99,7 +99,7 @@ def load_published(path: Path | str = "params/published.csv", *, recalled: bool 
     """
     path = Path(path)
     found: dict[Key, Published] = {}
-    for line, row in read_rows(path):
+    for line, row in read_rows(path, COLUMNS):
         number = _parse(row, f"{path}, line {line}")
         if number.key in found:
             raise ConfigError(f"{path}, line {line}: {'/'.join(number.key)} is given twice: keep one row")
@@ -147,31 +147,6 @@ def load_published_masks(
             raise ConfigError(f"{path}, line {line}: {row['sequence']} is given twice: keep one row")
         scores[key][row["sequence"]] = values
     return tuple(PublishedMasks(*key[:4], scores=values, source=key[4]) for key, values in scores.items())
-
-
-def read_rows(path: Path, columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and fields of each row of a CSV with fixed columns.
-
-    Raises:
-        ConfigError: if the file is missing, or its header or a row has other columns.
-    """
-    try:
-        file = path.open(encoding="utf-8", newline="")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing: restore it from the repository") from error
-    with file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != columns:
-            raise ConfigError(
-                f"{path}, line 1: the columns must be {','.join(columns)}, not {','.join(reader.fieldnames or ())}"
-            )
-        for row in reader:
-            line = reader.line_num
-            if None in row or None in row.values():
-                raise ConfigError(
-                    f"{path}, line {line}: a row has {len(columns)} fields: quote a field that holds a comma"
-                )
-            yield line, row
 
 
 def _parse(row: dict[str, str], where: str) -> Published:

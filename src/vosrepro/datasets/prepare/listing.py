@@ -6,14 +6,13 @@ A set of hundreds of gigabytes is not copied into a cache to notice that it chan
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import value_digest, write_text
+from vosrepro.base.files import csv_text, value_digest, write_text
 
 COLUMNS: tuple[str, ...] = ("part", "folder", "files", "bytes", "digest", "digest_of")
 #: Path relative to the set's folder, bytes, SHA-256 (None where the file was not read).
@@ -61,12 +60,10 @@ class Listing:
 
     def write(self, path: Path) -> None:
         """Write the listing as CSV, sorted; equal data give equal bytes."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        for (part, folder), facts in sorted(self.rows.items()):
-            table.writerow({"part": part, "folder": folder, **asdict(facts)})
-        write_text(path, text.getvalue())
+        named = (
+            {"part": part, "folder": folder, **asdict(facts)} for (part, folder), facts in sorted(self.rows.items())
+        )
+        write_text(path, csv_text([COLUMNS, *([row[c] for c in COLUMNS] for row in named)]))
 
     @classmethod
     def read(cls, path: Path) -> Listing:

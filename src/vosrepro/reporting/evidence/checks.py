@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.files import read_rows
 from vosrepro.methods import FLOOR
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.scoring.student import t_quantile
 from vosrepro.study.plan import Run
-from vosrepro.study.published import Key, read_rows
+from vosrepro.study.published import Key
 
 #: A trained recipe must beat repeating the first mask by this many points of the headline metric.
 BEATS_COPY_POINTS = 10.0

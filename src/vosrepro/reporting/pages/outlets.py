@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.files import write_json, write_text
+from vosrepro.base.files import csv_text, write_json, write_text
 from vosrepro.reporting.evidence.table import Table
 from vosrepro.study.paths import study_metrics, study_plot
 
@@ -83,13 +80,6 @@ def score_rows(table: Table) -> list[list[Any]]:
             key = (row.method, row.recipe, row.variant, row.benchmark.benchmark, cell.metric)
             rows.append([*key, f"{cell.mean:.4f}", paper, verdict])
     return rows
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV with line feeds."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
 
 
 def _short(value: float | None) -> str:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from vosrepro.base.files import read_rows
 from vosrepro.reporting.evidence.intervals import paired, pooled
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.pages.charts import dot_strip
 from vosrepro.reporting.pages.comparisons import primary_row, published_masks
 from vosrepro.scoring.statistics import Paired
-from vosrepro.study.published import PublishedMasks, read_rows
+from vosrepro.study.published import PublishedMasks
 
 COLUMNS = ("method", "change", "recipe", "variant", "from_recipe", "from_variant")
 _ABLATIONS = Path("params/ablations.csv")
