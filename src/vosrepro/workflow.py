@@ -6,16 +6,27 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.files import file_digest, value_digest, write_json
+from vosrepro.base.errors import pick
+from vosrepro.base.files import file_digest, write_json
 from vosrepro.base.machine import usable_cores
-from vosrepro.base.provenance import source_digest
 from vosrepro.study import paths
-from vosrepro.study.params import Study, parse, pick
-from vosrepro.study.plan import Entry, Plan, Run, StageNode, load_plan, resized_folder
+from vosrepro.study.digests import (
+    asked_data,
+    asked_import,
+    asked_inference,
+    asked_report,
+    asked_scores,
+    asked_selection,
+    code_record,
+    resized_copies,
+)
+from vosrepro.study.params import Study, parse
+from vosrepro.study.plan import Plan, Run, StageNode, load_plan
 from vosrepro.weights.released import released_file
 
 
@@ -26,21 +37,26 @@ class Jobs:
         config: Snakemake's merged configuration, i.e. the content of a params/studies/*.yaml.
         cores: Snakemake's --cores.
         sources: where the configuration comes from, for errors: files, or options such as --config.
+        settings: gives Snakemake's dag_settings (--forcerun, --force, --forceall) once they are known.
     """
 
-    def __init__(self, config: Mapping[str, Any], cores: int | None, sources: Sequence[Path | str] = ()) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        cores: int | None,
+        sources: Sequence[Path | str] = (),
+        settings: Callable[[], Any] = lambda: None,
+    ) -> None:
         named = " or ".join(os.path.relpath(path) for path in sources)
         study = parse(dict(config), Study, source=named or f"the study '{config.get('study', '?')}'")
         self.plan: Plan = load_plan(study)
         self.name = study.study
         self.file = paths.resolved_study(study.study)
         self._cores = cores
-        self._write_resolved(study)
-
-    def _write_resolved(self, study: Study) -> None:
-        resolved = study.model_dump(mode="json")
-        if not self.file.is_file() or parse_json(self.file) != resolved:
-            write_json(self.file, resolved)
+        self._settings = settings
+        self._started = int(time.time())
+        _renew(self.file, study.model_dump(mode="json"))
+        _renew(paths.code_record(self.name), code_record(self.plan))
 
     # ------------------------------------------------------------------ shapes of the wildcards
 
@@ -68,7 +84,7 @@ class Jobs:
 
     def data(self) -> str:
         """Digest of what the data rule depends on."""
-        return self._digest(self.plan.study.data.model_dump(mode="json"), "datasets")
+        return asked_data(self.plan.study.data)
 
     def train(self, wildcards: Any) -> str:
         """Digest of a stage's parameters (code is recorded by the job, a person raises `revision`)."""
@@ -76,47 +92,45 @@ class Jobs:
 
     def select(self, wildcards: Any) -> str:
         """Digest of what selection depends on."""
-        run = self._run(wildcards)
-        value = {
-            "selection": self.plan.study.selection.model_dump(mode="json"),
-            "variant": run.default_variant_params,
-            "recipe": run.params.model_dump(mode="json"),
-            "input_short_side_px": run.size.input_short_side_px,
-        }
-        return self._digest(value, "inference", "scoring", f"methods/{run.method}")
+        return asked_selection(self._run(wildcards), self.plan.study.selection)
 
     def imported(self, wildcards: Any) -> str:
         """Digest of what an import depends on."""
         size = self.plan.methods[wildcards.method].sizes[self.plan.study.size]
-        recipe = size.recipes[wildcards.recipe].model_dump(mode="json")
-        return self._digest([recipe, dict(size.model)], f"methods/{wildcards.method}")
+        return asked_import(size.recipes[wildcards.recipe], size.model, wildcards.method)
 
     def infer(self, wildcards: Any) -> str:
         """Digest of what inference of one run depends on."""
-        run = self._run(wildcards)
-        value = [[entry.key, entry.variant_params, _how_it_runs(entry)] for entry in self.plan.entries_of(run)]
-        return self._digest(value, "inference", f"methods/{run.method}")
+        return asked_inference(self.plan.entries_of(self._run(wildcards)))
 
     def score(self, wildcards: Any) -> str:
         """Digest of what scoring of one run depends on."""
-        run = self._run(wildcards)
-        value = [
-            [entry.key, entry.benchmark_params.scoring, entry.benchmark_params.version, *_beside(entry)]
-            for entry in self.plan.entries_of(run)
-        ]
-        return self._digest(value, "scoring")
+        return asked_scores(self.plan.entries_of(self._run(wildcards)))
 
     def report(self) -> str:
         """Digest of what the report depends on besides the results."""
         package = Path(__file__).parent
-        pages = [
-            *package.glob("reporting/pages/templates/**/*"),
-            *package.glob("methods/*/README.md"),
-        ]
+        pages = [*package.glob("reporting/pages/templates/**/*"), *package.glob("methods/*/README.md")]
         pages += [Path("params/published_sequences.csv"), Path(self.plan.study.expected or "-")]
         pages += [e.server_scores for e in self.plan.entries if e.benchmark_params.scoring is None]
         texts = {path.name: file_digest(path) for path in sorted(pages) if path.is_file()}
-        return self._digest([self.plan.study.model_dump(mode="json"), texts], "reporting")
+        return asked_report(self.plan, texts)
+
+    def anew_training(self, wildcards: Any, attempt: int) -> int:
+        """A number if a person forces a training, which then keeps nothing of earlier work; else 0."""
+        return self._anew("train", self._stage(wildcards).record, attempt)
+
+    def anew_inference(self, wildcards: Any, attempt: int) -> int:
+        """A number if a person forces the inference of a run, which then keeps nothing of earlier work; else 0."""
+        return self._anew("infer", self._run(wildcards).inference, attempt)
+
+    def _anew(self, rule: str, output: Path, attempt: int) -> int:
+        settings = self._settings()  # unknown while the Snakefile is read
+        if settings is None or attempt > 1:  # a retry goes on
+            return 0
+        named = {rule, str(output)}
+        forced = settings.forceall or named & set(settings.forcerun)
+        return self._started if forced or (settings.forcetargets and named & set(settings.targets)) else 0
 
     # ------------------------------------------------------------------------------------ inputs
 
@@ -148,12 +162,14 @@ class Jobs:
         entries = self.plan.entries_of(self._run(wildcards))
         wanted = {e.benchmark: e.benchmark_params for e in entries if e.benchmark_params.fit_px}
         data = self.plan.study.data
-        return [str(resized_folder(params, data) / paths.RESIZED_SIZES) for params in wanted.values()]
+        return [
+            str(paths.resized_folder(resized_copies(params, data)) / paths.RESIZED_SIZES) for params in wanted.values()
+        ]
 
     def resized_benchmark(self, wildcards: Any) -> str:
         """The benchmark of a folder of scaled copies."""
         data = self.plan.study.data
-        known = {resized_folder(b, data).name: b for b in self.plan.benchmarks.values() if b.fit_px}
+        known = {resized_copies(b, data): b for b in self.plan.benchmarks.values() if b.fit_px}
         name = wildcards.resized
         return pick(known, name, what="scaled copies", where=self.name).benchmark
 
@@ -190,10 +206,6 @@ class Jobs:
     def _run(self, wildcards: Any) -> Run:
         return self.plan.run(wildcards.method, wildcards.recipe, wildcards.seed)
 
-    @staticmethod
-    def _digest(value: Any, *sources: str) -> str:
-        return value_digest([value, source_digest(*sources)])
-
 
 def start_follower(study_file: Path) -> None:
     """Start the process that mirrors journals into MLflow while the workflow runs; never fails."""
@@ -214,6 +226,12 @@ def start_follower(study_file: Path) -> None:
         print(f"the MLflow follower did not start ({error}); the study goes on", file=sys.stderr)
 
 
+def _renew(path: Path, value: Any) -> None:
+    """Write JSON, unless the file says the same already (its time of change counts)."""
+    if not path.is_file() or parse_json(path) != value:
+        write_json(path, value)
+
+
 def parse_json(path: Path) -> Any:
     """JSON of a file that may be half written by an older version; None if it cannot be read."""
     from vosrepro.base.errors import DataError
@@ -223,18 +241,6 @@ def parse_json(path: Path) -> Any:
         return read_json(path)
     except DataError:
         return None
-
-
-def _beside(entry: Entry) -> list[Any]:
-    other = entry.benchmark_params.beside
-    return [] if other is None else [other.dataset, other.split, other.scoring]
-
-
-def _how_it_runs(entry: Entry) -> list[Any]:
-    benchmark = entry.benchmark_params
-    size = entry.input_short_side_px
-    how = [benchmark.dataset, benchmark.split, benchmark.frame_source, size, benchmark.fit_px]
-    return [*how, entry.crop_px] if benchmark.classifies else how
 
 
 def _either(names: Any) -> str:

@@ -16,8 +16,9 @@ from vosrepro.datasets.sets import alibaba
 from vosrepro.datasets.sets.catalog import original_videos
 from vosrepro.datasets.sets.resized import fitted, restore, write_resized
 from vosrepro.inference.persons import person_finder, person_labels
+from vosrepro.study.digests import resized_copies
 from vosrepro.study.params import DataParams, load_benchmark
-from vosrepro.study.plan import resized_folder
+from vosrepro.study.paths import resized_folder
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def benchmark(root):
 def test_scaled_copies_are_segmented_and_know_their_original_size(data, benchmark):
     with pytest.raises(DataError, match=r"scaled copies .* are missing: run the workflow"):
         benchmark_videos(benchmark, data)
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     write_resized(original_videos(benchmark, data), folder, inside=benchmark.fit_px)
     assert read_json(folder / "sizes.json") == {"a": [1280, 720], "b": [1280, 720]}
     videos = benchmark_videos(benchmark, data)
@@ -98,7 +99,7 @@ def test_scaled_copies_are_segmented_and_know_their_original_size(data, benchmar
 
 
 def test_an_interrupted_scaling_goes_on(data, benchmark):
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     videos = original_videos(benchmark, data)
     write_resized(videos, folder, inside=benchmark.fit_px)
     first = folder / "JPEGImages/a/00001.jpg"
@@ -110,7 +111,7 @@ def test_an_interrupted_scaling_goes_on(data, benchmark):
 
 
 def test_frames_of_two_sizes_and_damaged_frames_are_named(data, benchmark, tmp_path):
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     path = tmp_path / "root/Alibaba/JPEGImages/b/00002.jpg"
     cv2.imwrite(str(path), np.zeros((600, 800, 3), np.uint8))
     with pytest.raises(DataError, match=r"00002\.jpg is 800x600 .* before it are 1280x720"):
@@ -128,7 +129,7 @@ def test_a_benchmark_of_its_own_size_needs_no_copies(capsys, in_root):
 
 def test_persons_of_a_first_frame_without_a_mask_are_found_and_followed(data, benchmark, tmp_path):
     (tmp_path / "root/Alibaba/Annotations/b/00001.png").unlink()
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     videos = original_videos(benchmark, data)
     with pytest.raises(DataError, match="video b has no mask of its first frame"):
         write_resized(videos, folder, inside=(860, 480))

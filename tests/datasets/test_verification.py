@@ -12,7 +12,8 @@ from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.cli import main
 from vosrepro.datasets import verify
 from vosrepro.datasets.generated.encode import jpeg, label_png
-from vosrepro.datasets.prepare.verification import benchmark_part, parts_of_plan
+from vosrepro.datasets.prepare.verification import parts_of_plan
+from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.datasets.sets.image_files import Defect, image_size
 from vosrepro.study.params import DataParams, EntryParams, load_benchmark, load_study
 from vosrepro.study.plan import load_plan

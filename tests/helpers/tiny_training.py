@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro import datasets
+from vosrepro.base import extensions
 from vosrepro.base.types import Method
 from vosrepro.methods import REGISTRY
 from vosrepro.study.params import DataParams, SelectionParams, StageParams, Study
@@ -196,6 +197,7 @@ def install(monkeypatch: Any = None) -> None:
         REGISTRY["tiny"] = "tiny_training:METHOD"
     else:
         monkeypatch.setitem(REGISTRY, "tiny", "tiny_training:METHOD")
+    patch(extensions, "foreign_methods", lambda: {"tiny": "tiny_training:METHOD"})
     patch(datasets, "training_videos", fake_videos)
     patch(datasets, "read_frame", fake_frame)
     patch(datasets, "read_annotation", fake_labels)

@@ -10,7 +10,8 @@ from toy_study import make_davis17, write_manifest, write_study
 from vosrepro.base.errors import VosreproError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.base.labels import read_labels, write_labels
-from vosrepro.inference.entries import choose_kernels, infer_run
+from vosrepro.inference.entries import infer_run
+from vosrepro.inference.videos import choose_kernels
 from vosrepro.methods import get_method
 from vosrepro.scoring.entries import score_run
 from vosrepro.study.plan import load_plan

@@ -18,6 +18,7 @@ from vosrepro.inference.select import held_out, select_run
 from vosrepro.methods import REGISTRY
 from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.evidence import read_run
+from vosrepro.scoring import score_arrays
 from vosrepro.study.plan import load_plan
 from vosrepro.weights.files import load_weights, save_weights
 
@@ -72,7 +73,9 @@ def study(root, tmp_path, monkeypatch):
         return load_plan(write_study(tmp_path, [ENTRY], **changes))
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(REGISTRY, "drift", f"{__name__}:METHOD")
+    place = f"{__name__}:METHOD"
+    monkeypatch.setitem(REGISTRY, "drift", place)
+    monkeypatch.setattr("vosrepro.base.extensions.foreign_methods", lambda: {"drift": place})
     (tmp_path / "params/methods").mkdir(parents=True)
     (tmp_path / "params/protocols").symlink_to(root / "params/protocols")
     (tmp_path / "params/methods/drift.yaml").write_text(yaml.safe_dump(PARAMS))
@@ -89,7 +92,7 @@ ENTRY = {"method": "drift", "recipes": ["s"], "variants": ["v"], "benchmarks": [
 def selected(plan):
     """Select, then: the record, the table, and which of the checkpoints was copied."""
     run = plan.runs[0]
-    select_run(plan, run, device=CPU)
+    select_run(plan, run, device=CPU, score=score_arrays)
     with (run.folder / "selection.csv").open() as file:
         rows = list(csv.DictReader(file))
     return read_json(run.folder / "selected.json"), rows, int(load_weights(run.folder / "selected.safetensors")["mark"])
@@ -179,4 +182,4 @@ def test_columns_score_every_candidate_on_the_benchmark_without_changing_the_cho
 def test_a_missing_checkpoint_is_no_candidate_that_can_be_left_out(study):
     plan = study(0.0, TRUTH)
     with pytest.raises(CheckpointError, match=r"step-30\.safetensors are missing"):
-        select_run(plan, plan.runs[0], device=CPU)
+        select_run(plan, plan.runs[0], device=CPU, score=score_arrays)

@@ -240,7 +240,7 @@ def test_a_command_with_gpus_starts_itself_again_with_its_other_arguments(tmp_pa
     Path("fake_vosrepro.py").write_text(
         "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ['OMP_NUM_THREADS'], 'torch' in sys.modules]))"
     )
-    own = ["--study", "a.yaml", "--method", "stm", "--recipe", "r", "--seed", "3"]
+    own = ["--study", "a.yaml", "--method", "stm", "--recipe", "r", "--seed", "3", "--anew", "7"]
     own += ["--stage", "s0", "--device", "cpu", "--micro-batch", "2"] if command == "train" else ["--device", "cpu"]
     done = run_itself(command, "--gpus", "0", "--threads", "1", *own)
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ rule infer:
     threads: JOBS.threads(1)
     resources:
         torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
+        anew=JOBS.anew_inference,
         gpu=1,
         mem_mb=4000,
         runtime=720,
@@ -29,4 +30,4 @@ rule infer:
     shell:
         "vosrepro infer --gpus {resources.gpu} --threads {resources.torch_threads}"
         " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
-        " --seed {wildcards.seed} > {log} 2>&1"
+        " --seed {wildcards.seed} --anew {resources.anew} > {log} 2>&1"

@@ -17,6 +17,7 @@ rule train:
     threads: JOBS.threads(1)
     resources:
         torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
+        anew=JOBS.anew_training,
         gpu=JOBS.gpus,
         mem_mb=4000,
         runtime=2880,
@@ -26,4 +27,4 @@ rule train:
     shell:
         "vosrepro train --gpus {resources.gpu} --threads {resources.torch_threads}"
         " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
-        " --seed {wildcards.seed} --stage {wildcards.stage} > {log} 2>&1"
+        " --seed {wildcards.seed} --anew {resources.anew} --stage {wildcards.stage} > {log} 2>&1"

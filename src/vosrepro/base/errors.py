@@ -7,7 +7,8 @@ to do about it. The command line prints it without a traceback and exits with `e
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class VosreproError(Exception):
@@ -50,6 +51,17 @@ class BusyError(VosreproError):
     """Another living process is doing this very job."""
 
     exit_code = 4
+
+
+def pick(mapping: Mapping[str, Any], name: str, *, what: str, where: str) -> Any:
+    """Look up a name that a person typed.
+
+    Raises:
+        ConfigError: naming the nearest valid name.
+    """
+    if name in mapping:
+        return mapping[name]
+    raise ConfigError(f"{where} has no {what} '{name}': {nearest(name, mapping)}")
 
 
 def nearest(name: str, known: Iterable[object], *, otherwise: str | None = None) -> str:

@@ -8,8 +8,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,25 @@ def value_digest(value: Any) -> str:
     """16 hexadecimal digits that change when a JSON-like value changes (key order does not matter)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def begin_anew(folder: Path, request: int, *, keep: Collection[str] = ()) -> None:
+    """Empty a folder of unfinished work, once for each request to do the work again.
+
+    Args:
+        folder: need not exist.
+        request: a number that is new whenever a person asks for the work anew; 0: go on with what is there. A job
+            that is killed and started again with the same request goes on as well.
+        keep: names in the folder that stay.
+    """
+    note = folder / "begun-anew"
+    if not request or (note.is_file() and note.read_text().strip() == str(request)):
+        return
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in keep:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    write_text(note, f"{request}\n")
 
 
 def _umask() -> int:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import platform
 import subprocess
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.extensions import method_module
 from vosrepro.base.machine import hardware
 
 _PACKAGE = Path(__file__).parents[1]
@@ -58,42 +54,6 @@ def library_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
-
-
-def source_digest(*parts: str) -> str:
-    """16 hexadecimal digits of what the code *does*: comments, layout and docstrings do not count.
-
-    Args:
-        parts: files or folders relative to the package, e.g. "methods/stm", "scoring". Snakemake
-            cannot see package code, so rules pass this digest as a parameter.
-    """
-    total = hashlib.sha256()
-    for part in parts:
-        root = _folder(part)
-        base = _PACKAGE if root.is_relative_to(_PACKAGE) else root.parent
-        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
-        for file in files:
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and _is_docstring(body[0]):
-                    del body[0]
-            total.update(file.relative_to(base).as_posix().encode())
-            total.update(ast.dump(tree).encode())
-    return total.hexdigest()[:16]
-
-
-def _folder(part: str) -> Path:
-    """A file or folder of ours, or the package of a method that another distribution brings."""
-    ours, (room, _, name) = _PACKAGE / part, part.partition("/")
-    if ours.exists() or room != "methods":
-        return ours
-    spec = find_spec(method_module(name))
-    return ours if spec is None or spec.origin is None else Path(spec.origin).parent
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _git(*arguments: str) -> str | None:

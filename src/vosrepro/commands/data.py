@@ -195,13 +195,13 @@ def _assignment(text: str) -> tuple[str, str]:
 
 
 def _manifest(args: argparse.Namespace) -> None:
-    from vosrepro.base.provenance import source_digest
+    from vosrepro.study.digests import code_of
     from vosrepro.study.plan import load_plan
     from vosrepro.study.records import DataManifest, Provenance
 
     plan = load_plan(args.study)
     found, study = prepare(plan), plan.study.study
-    DataManifest(**found, study=study, code=source_digest("datasets"), provenance=Provenance.here()).write(args.out)
+    DataManifest(**found, study=study, code=code_of("data"), provenance=Provenance.here()).write(args.out)
 
 
 def prepare(plan: Plan) -> dict[str, Any]:

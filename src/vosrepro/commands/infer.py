@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add_device_arguments(parser)
+    parser.add_argument(
+        "--anew", type=int, default=0, metavar="N", help="with a new number N, keep nothing that earlier calls finished"
+    )
 
 
 def infer(args: argparse.Namespace) -> int:
@@ -25,7 +28,7 @@ def infer(args: argparse.Namespace) -> int:
     from vosrepro.inference.entries import infer_run
 
     plan, run, device = _prepare(args)
-    infer_run(plan, run, device=device)
+    infer_run(plan, run, device=device, anew=args.anew)
     return 0
 
 
@@ -35,9 +38,10 @@ def select(args: argparse.Namespace) -> int:
     if status is not None:
         return status
     from vosrepro.inference.select import select_run
+    from vosrepro.scoring import score_arrays
 
     plan, run, device = _prepare(args)
-    select_run(plan, run, device=device)
+    select_run(plan, run, device=device, score=score_arrays)
     return 0
 
 

@@ -12,8 +12,9 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.datasets.sets.catalog import original_videos
 from vosrepro.datasets.sets.resized import write_resized
 from vosrepro.inference.persons import person_finder
+from vosrepro.study.digests import resized_copies
 from vosrepro.study.params import load_benchmark, load_study
-from vosrepro.study.plan import resized_folder
+from vosrepro.study.paths import resized_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     data, benchmark = load_study(args.study).data, load_benchmark(args.benchmark)
     if benchmark.fit_px is None:
         raise ConfigError(f"benchmark '{args.benchmark}' is segmented at its own size: it has no fit_px")
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     videos = original_videos(benchmark, data)
     write_resized(videos, folder, inside=benchmark.fit_px, find=person_finder)
     print(f"{folder} is complete")

@@ -96,10 +96,10 @@ def entry(args: argparse.Namespace) -> int:
 
     The zip goes to submissions/<study>/, with what the check counted in a JSON beside it.
     """
+    from vosrepro.base.errors import pick
     from vosrepro.base.files import write_json
     from vosrepro.base.provenance import provenance
     from vosrepro.datasets.sets.folders import set_folder
-    from vosrepro.study.params import pick
     from vosrepro.study.plan import load_plan
 
     plan = load_plan(args.study)
@@ -125,7 +125,7 @@ def entry(args: argparse.Namespace) -> int:
 
 def _record(args: argparse.Namespace) -> int:
     """Keep what a server answered to the masks of an entry."""
-    from vosrepro.study.params import pick
+    from vosrepro.base.errors import pick
     from vosrepro.study.plan import load_plan
 
     if args.study is None:

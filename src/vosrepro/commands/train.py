@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="at most N samples at once on a process; gradients are accumulated (default: no limit)",
     )
+    parser.add_argument(
+        "--anew", type=int, default=0, metavar="N", help="with a new number N, forget the state of earlier calls"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,5 +55,6 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         world=world,
         micro_batch=args.micro_batch,
+        anew=args.anew,
     )
     return 0

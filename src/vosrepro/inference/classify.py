@@ -16,11 +16,11 @@ import torch
 from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import csv_text, file_digest, read_json, write_json, write_text
 from vosrepro.base.machine import peak_memory
+from vosrepro.base.predictions import BACKGROUND, COLUMNS, PLACES
 from vosrepro.datasets import benchmark_images
 from vosrepro.inference.clock import FrameClock
 from vosrepro.inference.images import BATCH, best_classes, central_crops
 from vosrepro.methods import get_method
-from vosrepro.scoring.classification import BACKGROUND, COLUMNS, PLACES
 from vosrepro.weights.files import build_model
 
 if TYPE_CHECKING:

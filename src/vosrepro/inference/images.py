@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import torch
 
+from vosrepro.base.predictions import PLACES
 from vosrepro.datasets.sets.imagenet import BrokenImage, LabeledImage, read_image
 from vosrepro.methods.common.classification import Classifier, background
-from vosrepro.scoring.classification import PLACES
 
 log = logging.getLogger(__name__)
 

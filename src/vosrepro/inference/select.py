@@ -5,35 +5,51 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.files import atomic, file_digest, read_json, write_json, write_text
 from vosrepro.base.provenance import provenance
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, training_videos
+from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
-from vosrepro.scoring import score_arrays
 from vosrepro.study import paths
-from vosrepro.study.params import BenchmarkParams
-from vosrepro.study.plan import Plan, Run
+from vosrepro.study.digests import code_of, data_digest, part_of_set, selection_identity
 from vosrepro.tracking.journal import Journal
-from vosrepro.weights.files import build_model, inference_model, save_weights
+from vosrepro.weights.files import build_model, inference_model, save_weights, weights_digest
+
+if TYPE_CHECKING:
+    from vosrepro.scoring import Score
+    from vosrepro.study.params import BenchmarkParams
+    from vosrepro.study.plan import Plan, Run
+
+    Scorer = Callable[..., Score]
 
 log = logging.getLogger(__name__)
 _METRICS = ("J&F-Mean", "J-Mean", "F-Mean")
 
 
-def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
+def select_run(plan: Plan, run: Run, *, device: torch.device, score: Scorer) -> None:
     """Write selected.safetensors, selection.csv and selected.json of a run.
 
     Every checkpoint of the last stage segments the study's held-out training sequences with the
     method's default variant; the best value of the study's metric wins, the later one on a tie. A recipe that takes
     the last checkpoint has no other candidate. On the benchmarks of `selection.columns` that the run fills, candidates
     are scored too, for a look at what choosing does; the choice is made before and does not see it.
+
+    Args:
+        plan: the study.
+        run: of whose last stage's checkpoints one is chosen.
+        device: where to compute.
+        score: `vosrepro.scoring.score_arrays`. It is given, not imported: like a training, a choice keeps the
+            scorer with which it was made, whose digest is recorded, and a change of the scorer does not
+            segment everything again.
 
     Raises:
         DataError: if a held-out sequence or imported weights are missing.
@@ -45,8 +61,11 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
         candidates = [(step, run.stages[-1].weights(step)) for step in run.candidate_steps]
     journal = Journal(run.journal("select"))
     selection = plan.study.selection
-    identity = value_digest([selection.model_dump(mode="json"), [str(p) for _, p in candidates]])
+    manifest = read_json(plan.data_manifest)
     watched = watched_benchmarks(plan, run) if len(candidates) > 1 else ()
+    parts = [part_of_set(selection.set), *map(benchmark_part, watched)]
+    data = data_digest(manifest, parts)
+    identity = selection_identity(run, selection, [weights_digest(path) for _, path in candidates], data)
     journal.start(
         key=f"{run.key}/select/{identity[:8]}",
         study=run.study,
@@ -59,18 +78,22 @@ def select_run(plan: Plan, run: Run, *, device: torch.device) -> None:
         videos = held_out(plan) if len(candidates) > 1 else []
         rows = []
         for step, path in candidates:
-            scores = _evaluate(run, path, videos, device, selection.scoring) if len(candidates) > 1 else {}
+            scores = (
+                _evaluate(run, path, videos, device, partial(score, protocol=selection.scoring))
+                if len(candidates) > 1
+                else {}
+            )
             rows.append({"step": step, **scores})
             journal.metrics({f"selection/{k}": v for k, v in scores.items()}, step=step)
             log.info("%s step %d: %s", run.key, step, scores)
-        best = max(range(len(rows)), key=lambda i: (rows[i].get(selection.metric, 0.0), i))
+        best = best_row(rows, selection.metric)
         for benchmark in watched:
             assert benchmark.scoring is not None
             videos = benchmark_videos(benchmark, plan.study.data)
             for row, (_, path) in zip(rows, candidates, strict=True):
-                scores = _evaluate(run, path, videos, device, benchmark.scoring)
+                scores = _evaluate(run, path, videos, device, partial(score, protocol=benchmark.scoring))
                 row |= {f"{benchmark.benchmark}/{name}": value for name, value in scores.items()}
-        _write(plan, run, rows, best, candidates[best][1], time.monotonic() - started)
+        _write(plan, run, rows, best, candidates[best][1], identity, time.monotonic() - started)
         journal.end()
 
 
@@ -92,6 +115,11 @@ def watched_benchmarks(plan: Plan, run: Run) -> tuple[BenchmarkParams, ...]:
     return tuple(found)
 
 
+def best_row(rows: Sequence[Mapping[str, Any]], metric: str) -> int:
+    """The place of the row with the largest value of a metric; of equal ones the last."""
+    return max(range(len(rows)), key=lambda i: (rows[i].get(metric, 0.0), i))
+
+
 def held_out(plan: Plan) -> list[Video]:
     """The held-out training sequences of a study.
 
@@ -109,7 +137,7 @@ def held_out(plan: Plan) -> list[Video]:
     return [videos[name] for name in selection.sequences]
 
 
-def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device, scoring: str) -> dict[str, float]:
+def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device, score: Scorer) -> dict[str, float]:
     variant = run.default_variant_params
     card = get_method(run.method)
     model = inference_model(run.method, run.model, weights=weights, seed=run.seed, device=device)
@@ -123,8 +151,8 @@ def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device
         )
         predictions[video.name] = {result.frame: result.labels for result in results}
         truth[video.name] = {f: read_annotation(video, f) for f in sorted(video.annotations)}
-    score = score_arrays(predictions, truth, scoring)
-    return {name: float(score.global_[name]) for name in _METRICS}
+    values = score(predictions, truth).global_
+    return {name: float(values[name]) for name in _METRICS}
 
 
 def _source_weights(run: Run, device: torch.device) -> Path:
@@ -151,7 +179,9 @@ def _only_candidate(run: Run) -> str:
     return f"only one candidate ({run.params.weights} weights)"
 
 
-def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, seconds: float) -> None:
+def _write(
+    plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights: Path, identity: str, seconds: float
+) -> None:
     selection = plan.study.selection
     columns = ("step", *_METRICS, *(name for name in rows[0] if "/" in name))
     lines = [",".join((*columns, "selected", "last"))]
@@ -172,6 +202,9 @@ def _write(plan: Plan, run: Run, rows: list[dict[str, Any]], best: int, weights:
             "last_value": rows[-1].get(selection.metric),
             "weights": str(weights),
             "weights_sha256": file_digest(run.folder / paths.SELECTED_WEIGHTS),
+            "identity": identity,
+            "code": code_of("select", run.method),
+            "scorer": code_of("scorer"),
             "rule": rule if len(rows) > 1 else _only_candidate(run),
             "sequences": list(selection.sequences) if run.params.selection == "held-out" else [],
             "training_digest": read_json(run.stages[-1].record).get("state_digest") if run.stages else None,

@@ -185,7 +185,8 @@ def _parameters(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
     network: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     try:
-        from vosrepro.study.params import load_method, pick
+        from vosrepro.base.errors import pick
+        from vosrepro.study.params import load_method
     except ModuleNotFoundError as error:
         if args.variant or args.network != "full":
             raise ConfigError(
@@ -212,7 +213,7 @@ def _parameters(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any
 
 def _network(size: MethodSize, recipe: str | None, *, where: str) -> dict[str, Any]:
     """Arguments of a network that starts from random weights."""
-    from vosrepro.study.params import pick
+    from vosrepro.base.errors import pick
 
     if recipe is None:
         return without_start_weights(size.model)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vosrepro.base.errors import DataError, ProtocolError
+from vosrepro.base.predictions import BACKGROUND, COLUMNS, PLACES
 from vosrepro.scoring.statistics import Interval
 from vosrepro.study.paths import ENTRY_SCORE, ENTRY_TABLE
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 
 PROTOCOL = "imagenet"
 METRICS = ("Top1", "Top5")
-#: How many classes a line has.
-PLACES = 5
-#: Name of a class before the data's, which some weights know.
-BACKGROUND = "background"
-COLUMNS = ("image", *(f"{what}_{n}" for n in range(1, PLACES + 1) for what in ("class", "score")))
 #: Label that no prediction has, and prediction that no label has.
 UNKNOWN, NONE = -2, -1
 

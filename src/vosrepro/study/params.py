@@ -367,17 +367,6 @@ def load_benchmark(name: str, *, root: Path | str = "params") -> BenchmarkParams
     return _named(Path(root) / "protocols", name, BenchmarkParams, "benchmark")
 
 
-def pick(mapping: Mapping[str, Any], name: str, *, what: str, where: str) -> Any:
-    """Look up a name that a person typed.
-
-    Raises:
-        ConfigError: naming the nearest valid name.
-    """
-    if name in mapping:
-        return mapping[name]
-    raise ConfigError(f"{where} has no {what} '{name}': {nearest(name, mapping)}")
-
-
 def _named(folder: Path, name: str, model: type[Model], what: str) -> Model:
     path = folder / f"{name}.yaml"
     if not path.is_file():

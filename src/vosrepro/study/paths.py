@@ -46,6 +46,11 @@ def data_manifest(study: str) -> Path:
     return study_folder(study) / "data.json"
 
 
+def code_record(study: str) -> Path:
+    """Digests of the code that the study's results depend on."""
+    return study_folder(study) / "code.json"
+
+
 def mlflow_outcome(study: str) -> Path:
     """How the study was mirrored into MLflow."""
     return study_folder(study) / "mlflow.json"

@@ -13,12 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.errors import ConfigError
-from vosrepro.base.files import value_digest
+from vosrepro.base.errors import ConfigError, pick
 from vosrepro.study import paths
+from vosrepro.study.digests import asked_stage
 from vosrepro.study.params import (
     BenchmarkParams,
-    DataParams,
     MethodParams,
     MethodSize,
     Only,
@@ -28,7 +27,6 @@ from vosrepro.study.params import (
     load_benchmark,
     load_method,
     load_study,
-    pick,
 )
 
 
@@ -363,12 +361,6 @@ def _wanted(entry: Entry, only: Only) -> bool:
     return all(wanted is None or name in wanted for name, wanted in names)
 
 
-def resized_folder(benchmark: BenchmarkParams, data: DataParams) -> Path:
-    """Where the scaled copies of a benchmark's videos lie."""
-    identity = [data.model_dump(mode="json"), benchmark.dataset, benchmark.split, benchmark.fit_px]
-    return paths.resized_folder(f"{benchmark.benchmark}-{value_digest(identity)}")
-
-
 def _run(
     study: Study,
     params: MethodParams,
@@ -385,20 +377,9 @@ def _run(
         parent = nodes[-1] if nodes else None
         model = {**size.model, **stage.model}
         held_out = _held_out(study, recipe, stage)
-        digest = value_digest(
-            {
-                "method": method,
-                "seed": seed,
-                "stage": name,
-                "params": stage.model_dump(mode="json"),
-                "model": model,
-                "data": study.data.model_dump(mode="json"),
-                "held_out": held_out,
-                "parent": parent.digest if parent else None,
-            }
-        )
-        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, digest, parent, held_out)
-        nodes.append(owners.setdefault(digest, node))
+        asked = asked_stage((method, seed, name), stage, model, study.data, held_out, parent.digest if parent else None)
+        node = StageNode(study.study, method, recipe_name, seed, name, stage, model, asked, parent, held_out)
+        nodes.append(owners.setdefault(asked, node))
     return Run(study.study, method, recipe_name, seed, recipe, size, tuple(nodes), params)
 
 

@@ -193,6 +193,9 @@ class SelectionRecord(Record):
         value: of the metric on the held-out sequences; None where there was nothing to choose.
         last_value: what the last checkpoint scored.
         training_digest: `state_digest` of the stage that made the checkpoints.
+        identity: what the choice depended on, see `vosrepro.study.digests`.
+        code: digest of the code that segmented and chose.
+        scorer: digest of the scorer.
     """
 
     what: ClassVar[str] = "record of a selection"
@@ -207,6 +210,9 @@ class SelectionRecord(Record):
     weights: str = ""
     sequences: tuple[str, ...] = ()
     training_digest: str | None = None
+    identity: str | None = None
+    code: str | None = None
+    scorer: str | None = None
     wall_seconds: float | None = None
     provenance: Provenance = Provenance()
 
@@ -223,6 +229,8 @@ class InferenceRecord(Record):
         predictions_digest: of single images.
         undecodable: images.
         videos_reused: finished by an earlier call.
+        identity: what the results depend on, see `vosrepro.study.digests`.
+        code: digest of the code that made them.
     """
 
     what: ClassVar[str] = "record of an inference"
@@ -244,6 +252,8 @@ class InferenceRecord(Record):
     wall_seconds: float | None = None
     videos_reused: int | None = None
     images_reused: int | None = None
+    identity: str | None = None
+    code: str | None = None
     weights: WeightsFile | None = None
     data_digest: str | None = None
     provenance: Provenance = Provenance()

@@ -17,8 +17,8 @@ from vosrepro.base.machine import peak_memory
 from vosrepro.costs.jobs import training_bytes
 from vosrepro.methods import get_method
 from vosrepro.methods.common.batchnorm import has_live_norm, synchronize
+from vosrepro.study.digests import code_of
 from vosrepro.tracking.journal import Journal
-from vosrepro.training import record
 from vosrepro.training.average import WeightAverage
 from vosrepro.training.data.order import build_seed
 from vosrepro.training.devices.world import World
@@ -212,7 +212,7 @@ class Job:
                     "resumed_from": self.resumed_from,
                     "checkpoints": self.checkpoints,
                     "wall_s": self.wall_s,
-                    "source": record.source(),
+                    "source": code_of("train", self.node.method),
                 }
             )
 
@@ -234,7 +234,7 @@ class Job:
         if self.world.first:
             steps = self.node.params.steps
             log.info("resumed from step %d of %d (%s)", self.step, steps, self.folder.path)
-            if saved["source"] != record.source():
+            if saved["source"] != code_of("train", self.node.method):
                 log.warning("code has changed since the state was saved: raise `revision` to retrain")
 
     def measured(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import cv2
 import torch
 
 from vosrepro.base.errors import ConfigError, DeviceError, VosreproError
+from vosrepro.base.files import begin_anew
 from vosrepro.base.machine import pick_device
 from vosrepro.methods import get_method
 from vosrepro.methods.common.batchnorm import has_live_norm
@@ -53,6 +54,7 @@ def train(
     threads: int | None = None,
     world: World | None = None,
     micro_batch: int | None = None,
+    anew: int = 0,
 ) -> None:
     """Train one stage to its end, resuming if an earlier attempt was interrupted.
 
@@ -64,6 +66,7 @@ def train(
         world: this rank's place; None takes RANK, WORLD_SIZE and LOCAL_RANK of the environment.
         micro_batch: the most samples of one forward pass; more are accumulated. None: the stage's own, then the
             study's where the network does not normalize by its batch.
+        anew: see `vosrepro.base.files.begin_anew`.
 
     Raises:
         BusyError: if another process trains this stage.
@@ -81,7 +84,7 @@ def train(
     identity = record.identify(node)
     folder = StateFolder(identity.state)
     stop = Stop()
-    with _alone(folder, world, place, stop):
+    with _alone(folder, world, place, stop, anew):
         saved = _usable_state(folder, node)
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
@@ -98,11 +101,12 @@ def train(
 
 
 @contextlib.contextmanager
-def _alone(folder: StateFolder, world: World, place: torch.device, stop: Stop) -> Iterator[None]:
+def _alone(folder: StateFolder, world: World, place: torch.device, stop: Stop, anew: int) -> Iterator[None]:
     """Nobody else trains this stage, signals are heard, the ranks know each other, and torch's generators are ours."""
     with contextlib.ExitStack() as stack:
         if world.first:
             stack.enter_context(folder.locked())
+            begin_anew(folder.path, anew, keep=("lock",))  # before other ranks are let in
         stack.enter_context(stop.listening())
         stack.enter_context(joined(world, place))
         stack.enter_context(torch.random.fork_rng(_forked(place)))
@@ -129,7 +133,7 @@ def _begin(
         record.clear_stale(job.node)
         log.info("%s: training %d steps on %s", job.node.folder, job.node.params.steps, job.device)
     job.check_space()
-    facts = record.job_facts(str(job.device), job.world.size)
+    facts = record.job_facts(job.node, str(job.device), job.world.size)
     record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
     share = job.world.share(job.node.params.batch_size)
     return make_loader(job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"), facts

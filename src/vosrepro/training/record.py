@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import CheckpointError, DataError
-from vosrepro.base.files import atomic, file_digest, read_json, value_digest, write_json
-from vosrepro.base.provenance import provenance, source_digest
+from vosrepro.base.files import atomic, file_digest, read_json, write_json
+from vosrepro.base.provenance import provenance
 from vosrepro.study import paths
+from vosrepro.study.digests import code_of, data_digest, part_of_set, stage_identity
 from vosrepro.tracking.journal import Journal, read_events
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ def identify(node: StageNode) -> Identity:
     manifest = paths.data_manifest(node.study)
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
-    data = _manifest_digest(manifest)
+    known = read_json(manifest)
+    parts = {part_of_set(source.set) for source in node.params.data}
+    data = data_digest(known if isinstance(known, dict) else {}, parts)
     parent = None
     if node.parent is not None:
         weights = node.parent.last_weights
@@ -56,15 +57,7 @@ def identify(node: StageNode) -> Identity:
                 f"stage {node.stage} starts from {weights}, which is missing: train stage {node.parent.stage} first"
             )
         parent = {"path": str(weights), "sha256": file_digest(weights)}
-    state = value_digest([node.digest, data, parent["sha256"] if parent else None])
-    return Identity(data, parent, state)
-
-
-def _manifest_digest(path: Path) -> str:
-    """The digest that the manifest states of the data, or that of the file."""
-    value = read_json(path)
-    stated = value.get("digest") if isinstance(value, dict) else None
-    return stated if isinstance(stated, str) else file_digest(path)
+    return Identity(data, parent, stage_identity(node, data, parent["sha256"] if parent else None))
 
 
 def journal_key(node: StageNode) -> str:
@@ -91,12 +84,6 @@ def begin_journal(node: StageNode, identity: Identity, journal: Journal, *, step
         )
     if step:
         journal.resume(step=step)
-
-
-@cache
-def source() -> str:
-    """Digest of the code that trains (any method's)."""
-    return source_digest("training", "methods")
 
 
 def publish(node: StageNode, identity: Identity, folder: StateFolder, facts: dict[str, Any]) -> None:
@@ -142,11 +129,11 @@ def clear_stale(node: StageNode) -> None:
         path.unlink()
 
 
-def job_facts(device: str, world_size: int) -> dict[str, Any]:
+def job_facts(node: StageNode, device: str, world_size: int) -> dict[str, Any]:
     """What run.json says of the circumstances; kept in the state so that it tells who trained."""
     return {
         "device": device,
         "world_size": world_size,
-        "source_digest": source(),
+        "source_digest": code_of("train", node.method),
         "provenance": provenance(),
     }

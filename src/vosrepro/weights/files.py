@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import CheckpointError, ConfigError
-from vosrepro.base.files import atomic
+from vosrepro.base.files import atomic, file_digest
 from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
 from vosrepro.methods.common.checkpoints import layout_problems
@@ -28,6 +28,17 @@ def save_weights(path: Path | str, state: Mapping[str, torch.Tensor], facts: Map
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"weights {path} are missing: run the training step first")
+    return file_digest(path)
 
 
 def load_weights(path: Path | str) -> dict[str, torch.Tensor]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from vosrepro.base.errors import CheckpointError, ConfigError, DataError
+from vosrepro.base.errors import CheckpointError, ConfigError, DataError, pick
 from vosrepro.base.files import file_digest
 from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
 from vosrepro.methods.common.checkpoints import read_checkpoint
-from vosrepro.study.params import RecipeParams, load_method, pick
+from vosrepro.study.params import RecipeParams, load_method
 from vosrepro.study.paths import imported_weights
 from vosrepro.study.records import ImportedTensors, ImportRecord, Provenance, ReleasedSource
 from vosrepro.weights.files import build_model, load_strictly, save_weights

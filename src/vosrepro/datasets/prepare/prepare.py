@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.errors import DataError
+from vosrepro.base.errors import DataError, pick
 from vosrepro.base.files import atomic, file_digest, write_json
 from vosrepro.base.provenance import provenance
 from vosrepro.datasets.prepare.archives import MAX_BYTES, extract, find_root
@@ -18,7 +18,7 @@ from vosrepro.datasets.prepare.listing import Listing
 from vosrepro.datasets.prepare.official import PREPARATIONS, Archive
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.datasets.sets.video import list_videos, read_list
-from vosrepro.study.params import DataParams, pick
+from vosrepro.study.params import DataParams
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from vosrepro.base.errors import DataError
+from vosrepro.base.errors import DataError, pick
 from vosrepro.base.files import value_digest
 from vosrepro.datasets.prepare.checking import check_part
 from vosrepro.datasets.prepare.inventory import PARTS, defect_list
 from vosrepro.datasets.prepare.listing import Listing
 from vosrepro.datasets.sets import youtube
+from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.datasets.sets.folders import SOURCES, set_folder
-from vosrepro.study.params import BenchmarkParams, DataParams, pick
+from vosrepro.study.params import DataParams
 
 if TYPE_CHECKING:
     from vosrepro.study.plan import Plan
@@ -126,17 +127,6 @@ def training_parts(set_name: str) -> tuple[str, ...]:
     if set_name in youtube.LISTS:
         return ("ytvos-train", set_name)
     return (set_name.removesuffix("-all"),)
-
-
-def benchmark_part(benchmark: BenchmarkParams) -> str:
-    """The part that a benchmark reads."""
-    if benchmark.dataset in ("ytvos", "ytvos19"):
-        return f"{benchmark.dataset}-{benchmark.split}" + ("-all" if benchmark.frame_source == "all" else "")
-    if benchmark.dataset == "ali21":
-        return "ali21"
-    if benchmark.dataset == "davis2017-testdev":
-        return "davis17-testdev"
-    return f"{benchmark.dataset.replace('davis20', 'davis')}-{benchmark.split}"
 
 
 def _expand(names: Sequence[str]) -> list[str]:

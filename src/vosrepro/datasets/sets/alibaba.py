@@ -10,6 +10,7 @@ Annotations/<video>/, ImageSets/test.txt.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import (
@@ -21,7 +22,9 @@ from vosrepro.datasets.sets.video import (
     read_list,
     require_objects,
 )
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 
 def list_file(split: str, data: DataParams) -> Path:

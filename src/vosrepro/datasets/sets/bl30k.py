@@ -5,12 +5,16 @@ Source: hkchengrex/MiVOS: README (about 30,000 videos of 160 frames; any subset 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import Video, list_videos, open_video
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 #: BL30K is full of slivers. Areas are those of a 384 x 384 sample and are scaled to other sizes.
 #: Source: as `large_labels`.

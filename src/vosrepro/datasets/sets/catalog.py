@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError, pick
 from vosrepro.datasets.sets import alibaba, bl30k, davis, imagenet, imagenet_vid, static, youtube
 from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.folders import kept_list
 from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.datasets.sets.resized import resized_video
 from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_list
-from vosrepro.study.params import BenchmarkParams, DataParams, pick
-from vosrepro.study.plan import resized_folder
+from vosrepro.study.digests import resized_copies
+from vosrepro.study.paths import resized_folder
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import BenchmarkParams, DataParams
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ TRAINING_SETS: dict[str, TrainingSet] = {
 }
 
 
+def benchmark_part(benchmark: BenchmarkParams) -> str:
+    """The part that a benchmark reads."""
+    if benchmark.dataset in ("ytvos", "ytvos19"):
+        return f"{benchmark.dataset}-{benchmark.split}" + ("-all" if benchmark.frame_source == "all" else "")
+    if benchmark.dataset == "ali21":
+        return "ali21"
+    if benchmark.dataset == "davis2017-testdev":
+        return "davis17-testdev"
+    return f"{benchmark.dataset.replace('davis20', 'davis')}-{benchmark.split}"
+
+
 def benchmark_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video]:
     """The videos that inference runs on, in the order of the benchmark's list; scaled copies if it wants them.
 
@@ -51,7 +65,7 @@ def benchmark_videos(benchmark: BenchmarkParams, data: DataParams) -> list[Video
     videos = original_videos(benchmark, data)
     if benchmark.fit_px is None:
         return videos
-    folder = resized_folder(benchmark, data)
+    folder = resized_folder(resized_copies(benchmark, data))
     return [resized_video(video, folder) for video in videos]
 
 

@@ -6,6 +6,7 @@ Source: davischallenge.org; davisvideochallenge/davis-2017: README.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from vosrepro.base.errors import DataError
 from vosrepro.datasets.sets.facts import Facts, large_enough
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import Truth, Video, open_video, read_list, require_objects
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 RESOLUTION = "480p"
 #: The sequences of DAVIS 2016 in the tree of DAVIS 2017, all objects of a frame merged into one: what FRTM and its

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vosrepro.base.errors import DataError
-from vosrepro.study.params import DataParams, pick
+from vosrepro.base.errors import DataError, pick
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vosrepro.base.errors import DataError
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import read_list
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12/data"

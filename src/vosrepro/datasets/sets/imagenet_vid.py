@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import DataError
 from vosrepro.datasets.sets.files import file_names, frame_names
@@ -23,7 +24,9 @@ from vosrepro.datasets.sets.video import (
     list_videos,
     read_list,
 )
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 HALVES = ("train", "val")
 

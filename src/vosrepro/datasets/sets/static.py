@@ -6,11 +6,14 @@ Source: hkchengrex/Mask-Propagation: dataset/static_dataset.py, train.py (the li
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import DataError
 from vosrepro.datasets.sets.folders import SOURCES, set_folder
 from vosrepro.datasets.sets.video import IMAGES, StaticImage
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 #: Sub-folder -> how often its images stand in the list; `fss` has one folder per class.
 PARTS = {"fss": 1, "DUTS-TR": 1, "DUTS-TE": 1, "ecssd": 1, "BIG_small": 5, "HRSOD_small": 5}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,9 @@ from vosrepro.datasets.sets.video import (
     list_videos,
     read_list,
 )
-from vosrepro.study.params import DataParams
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import DataParams
 
 JJVAL = "train/ImageSets/jjval.txt"
 #: Lists of training videos that authors published in their repositories, and where they belong here.

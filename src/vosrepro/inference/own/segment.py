@@ -25,13 +25,14 @@ from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.base.machine import peak_memory
-from vosrepro.base.provenance import provenance, source_digest
+from vosrepro.base.provenance import provenance
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.overlay import blend, write_overlay
 from vosrepro.inference.own.own_clip import FolderImages, OwnClip, VideoImages
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.inference.runner import Result, segment_video
 from vosrepro.methods import get_method
+from vosrepro.study.digests import clip_identity
 from vosrepro.weights.files import inference_model
 
 if TYPE_CHECKING:
@@ -269,19 +270,15 @@ def _identity(job: Job) -> str:
         frames = file_digest(images.path)
     else:
         frames = list(images.frame_names)
-    masks: Mapping[str, str] = {f: file_digest(path) for f, path in job.clip.masks.items()}
     weights = job.setup.weights
-    return value_digest(
-        [
-            frames,
-            masks,
-            job.setup.method,
-            dict(job.setup.model),
-            job.settings,
-            job.short_side_px,
-            file_digest(weights) if weights else None,
-            source_digest("inference", f"methods/{job.setup.method}"),
-        ]
+    return clip_identity(
+        frames=frames,
+        masks={frame: file_digest(path) for frame, path in job.clip.masks.items()},
+        method=job.setup.method,
+        model=job.setup.model,
+        settings=job.settings,
+        short_side_px=job.short_side_px,
+        weights=file_digest(weights) if weights else None,
     )
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError, pick
 from vosrepro.study import paths
-from vosrepro.study.params import MethodSize, load_method, pick
+from vosrepro.study.params import MethodSize, load_method
 from vosrepro.study.plan import Run, load_plan, variant_settings
 from vosrepro.weights.files import read_facts
 

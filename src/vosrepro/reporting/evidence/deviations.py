@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.scoring.statistics import MIN_RUNS
+from vosrepro.study.digests import code_of, data_digest, part_of_set
 from vosrepro.study.params import BenchmarkParams, Study
 from vosrepro.study.plan import Plan
 from vosrepro.study.training_table import named_deviations
@@ -122,12 +123,26 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
             continue
         if run.status != "FINISHED":
             yield Deviation(name, f"{name}/{node.stage} ended as {run.status}, not FINISHED.", blocks=True)
-        if run.data_digest and evidence.data_digest and run.data_digest != evidence.data_digest:
+        manifest = {} if evidence.data is None else evidence.data.stated()
+        parts = data_digest(manifest, {part_of_set(source.set) for source in node.params.data})
+        if run.data_digest and evidence.data_digest and run.data_digest not in (parts, evidence.data_digest):
             yield Deviation(
                 name,
                 f"{name}/{node.stage} was trained on data that differ from today's manifest.",
                 blocks=True,
             )
+        yield from _of_code(name, f"{name}/{node.stage} was trained", run.source_digest, "train", node.method)
+    for run in evidence.runs.values():
+        if run.selected is not None:
+            key = run.run.key
+            yield from _of_code(key, f"The checkpoint of {key} was chosen", run.selected.scorer, "scorer")
+
+
+def _of_code(scope: str, what: str, then: str | None, kind: str, method: str = "") -> Iterable[Deviation]:
+    """What keeps the code with which it was made says so, once that has changed."""
+    now = code_of(kind, method)
+    if then and then != now:
+        yield Deviation(scope, f"{what} by code of digest {then}; today's is {now}.", blocks=False)
 
 
 def _of_commits(evidence: Evidence) -> Iterable[Deviation]:

@@ -21,8 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from vosrepro.base.errors import ConfigError
-from vosrepro.study.params import pick
+from vosrepro.base.errors import ConfigError, pick
 from vosrepro.training.data import geometry, tps
 
 MEAN_COLOR = (124, 116, 104)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DataError, pick
 from vosrepro.datasets.sets.catalog import training_facts
-from vosrepro.study.params import pick
 
 if TYPE_CHECKING:
     import torch
