@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tiny_training
+from recordings import recordings
 
 
 @pytest.fixture
@@ -21,8 +19,4 @@ def tiny(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def golden_stm():
     """Arrays computed with the original code of Mask-Propagation."""
-    root = Path(os.environ.get("VOSREPRO_SHARED", Path(__file__).parents[3] / "shared"))
-    path = root / "golden" / "stm.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent (set VOSREPRO_SHARED)")
-    return np.load(path)
+    return np.load(recordings() / "stm.npz")
