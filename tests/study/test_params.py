@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.datasets import benchmark_images
+from vosrepro.study import params
 from vosrepro.study.params import (
     BenchmarkParams,
     DataParams,
@@ -97,3 +100,13 @@ def test_only_single_images_have_a_crop(in_root):
     with pytest.raises(ConfigError, match="'imagenet-val' classifies imagenet/train, but only"):
         wrong = load_benchmark("imagenet-val").model_copy(update={"split": "train"})
         benchmark_images(wrong, DataParams(root="nowhere"))
+
+
+def test_every_key_of_every_model_is_explained_under_the_models_heading(in_root):
+    sections = dict(part.split("\n", 1) for part in Path("params/README.md").read_text().split("\n## ")[1:])
+    models = {m.__name__: m for m in vars(params).values() if isinstance(m, type) and issubclass(m, params.Strict)}
+    models.pop("Strict")
+    assert set(sections) == set(models)
+    for name, model in models.items():
+        missing = [key for key in model.model_fields if f"`{key}`" not in sections[name]]
+        assert not missing, name
