@@ -149,14 +149,14 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
         ),
         Rule(
             rf"{target}mem_w",
-            lambda r, g: _updated(scene_of(r, g), *of(g), "float64")["mem_w"],
+            lambda r, g: _memory(scene_of(r, g), *of(g), "mem_w"),
             1e-6,
             title="{array} from recorded logits",
             series=True,
         ),
         Rule(
             rf"{target}mem_idx",
-            lambda r, g: _updated(scene_of(r, g), *of(g), "float64")["mem_idx"],
+            lambda r, g: _memory(scene_of(r, g), *of(g), "mem_idx"),
             0,
             slots,
             "{array} from recorded logits",
@@ -294,11 +294,30 @@ def _training_views(found: Scene, number: int, level: str, dtype: str) -> tuple[
     return feats[level][None], found.r.tensor(f"{key}.aug_masks")[None, :, 0]
 
 
+def _as_far(ours: Any, theirs: np.ndarray, most: int, what: str) -> Pair:
+    """A series as far as others are recorded from which ours is made; one of more entries than the video stays whole.
+
+    Raises:
+        Lacks: if that is nowhere.
+    """
+    if len(ours) == 0 < len(theirs):
+        raise Lacks(what)
+    return Pair(ours, theirs[: len(ours)] if len(theirs) <= most else theirs)
+
+
+def _memory(found: Scene, number: int, level: str, what: str) -> Pair:
+    """Weights or slots of the memory after each computed frame."""
+    theirs = found.r[f"{found.key(number, level)}{what}"]
+    ours = _updated(found, number, level, "float64")[what]
+    return _as_far(ours, theirs, found.length, f"{found.name}'s logits")
+
+
 def _filters(found: Scene, number: int, level: str, dtype: str) -> Pair:
     """Filters after each computed frame, without the first where the one before it is lacking."""
     key = found.key(number, level)
     first = 0 if f"{key}filter_init" in found.r else 1
-    return Pair(_updated(found, number, level, dtype)["filter"][first:], found.r[f"{key}filter"][first:])
+    ours, theirs = _updated(found, number, level, dtype)["filter"][first:], found.r[f"{key}filter"][first:]
+    return _as_far(ours, theirs, found.length, f"{found.name}'s logits")
 
 
 @torch.no_grad()
@@ -369,10 +388,12 @@ def merge_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
     def labels(r: Recording, g: Groups) -> Pair:
         found = scene(r, g["scene"], family)
         made = found.merged_frames()[0]
-        return Pair(torch.stack([made[t] for t in sorted(made)]), r[f"{g['scene']}.masks"])
+        ours = torch.stack([made[t] for t in sorted(made)])
+        return _as_far(ours, r[f"{g['scene']}.masks"], found.length, f"{g['scene']}'s logits")
 
-    def soft(r: Recording, g: Groups) -> np.ndarray:
-        return _soft(scene(r, g["scene"], family))
+    def soft(r: Recording, g: Groups) -> Pair:
+        found = scene(r, g["scene"], family)
+        return _as_far(_soft(found), r[f"{g['scene']}.soft"], found.length, f"{g['scene']}'s logits")
 
     return (
         Rule(rf"{scenes}\.masks", labels, 2, CELLS, "{array} from recorded logits", series=True),
