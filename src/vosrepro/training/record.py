@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vosrepro.base.errors import CheckpointError, DataError
 from vosrepro.base.files import atomic, file_digest, read_json, write_json
 from vosrepro.base.provenance import provenance
+from vosrepro.datasets.prepare.verification import training_parts
 from vosrepro.study import paths
-from vosrepro.study.digests import code_of, data_digest, part_of_set, stage_identity
+from vosrepro.study.digests import code_of, data_digest, stage_identity
 from vosrepro.tracking.journal import Journal, read_events
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def identify(node: StageNode) -> Identity:
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
     known = read_json(manifest)
-    parts = {part_of_set(source.set) for source in node.params.data}
+    parts = {part for source in node.params.data for part in training_parts(source.set)}
     data = data_digest(known if isinstance(known, dict) else {}, parts)
     parent = None
     if node.parent is not None:

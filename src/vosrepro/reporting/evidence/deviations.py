@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from vosrepro.datasets.prepare.verification import training_parts
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.scoring.statistics import MIN_RUNS
-from vosrepro.study.digests import code_of, data_digest, part_of_set
+from vosrepro.study.digests import code_of, data_digest
 from vosrepro.study.params import BenchmarkParams, Study
 from vosrepro.study.plan import Plan
 from vosrepro.study.training_table import named_deviations
@@ -124,7 +125,7 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
         if run.status != "FINISHED":
             yield Deviation(name, f"{name}/{node.stage} ended as {run.status}, not FINISHED.", blocks=True)
         manifest = {} if evidence.data is None else evidence.data.stated()
-        parts = data_digest(manifest, {part_of_set(source.set) for source in node.params.data})
+        parts = data_digest(manifest, {part for source in node.params.data for part in training_parts(source.set)})
         if run.data_digest and evidence.data_digest and run.data_digest not in (parts, evidence.data_digest):
             yield Deviation(
                 name,
