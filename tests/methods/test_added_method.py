@@ -17,6 +17,7 @@ from vosrepro.base.files import read_json
 from vosrepro.inference.entries import infer_run
 from vosrepro.inference.select import select_run
 from vosrepro.methods import get_method
+from vosrepro.scoring import score_arrays
 from vosrepro.scoring.entries import score_run
 from vosrepro.study.plan import load_plan
 from vosrepro.training.loop import train
@@ -139,7 +140,7 @@ def test_a_method_from_another_package_is_trained_selected_run_and_scored(study)
         train(node, study.study, device="cpu")
     scores = {}
     for run in study.runs:
-        select_run(study, run, device=CPU)
+        select_run(study, run, device=CPU, score=score_arrays)
         infer_run(study, run, device=CPU)
         score_run(study, run)
         (entry,) = study.entries_of(run)

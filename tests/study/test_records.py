@@ -193,9 +193,6 @@ OWN_FILES = {
     "scoring/submission.py": "meta.json of YouTube-VOS",
     "tracking/follower.py": "requests and replies between two processes",
     "inference/videos.py": "finished videos of a job's own state",
-    "inference/entries.py": "so far the manifest and the selection",
-    "inference/select.py": "so far the record of the last stage",
-    "training/record.py": "so far the manifest",
     "inference/classify.py": "finished blocks of a job's own state",
     "inference/own/segment.py": "the state of a user's clip",
 }

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.files import atomic, file_digest, read_json, write_json, write_text
-from vosrepro.base.provenance import provenance
+from vosrepro.base.files import atomic, file_digest, write_text
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, training_videos
-from vosrepro.datasets.sets.catalog import benchmark_part
+from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 from vosrepro.study import paths
-from vosrepro.study.digests import code_of, data_digest, part_of_set, selection_identity
+from vosrepro.study.digests import code_of, data_digest, selection_identity
+from vosrepro.study.records import DataManifest, Provenance, SelectionRecord, StageRecord
 from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import build_model, inference_model, save_weights, weights_digest
 
@@ -61,10 +61,9 @@ def select_run(plan: Plan, run: Run, *, device: torch.device, score: Scorer) -> 
         candidates = [(step, run.stages[-1].weights(step)) for step in run.candidate_steps]
     journal = Journal(run.journal("select"))
     selection = plan.study.selection
-    manifest = read_json(plan.data_manifest)
     watched = watched_benchmarks(plan, run) if len(candidates) > 1 else ()
-    parts = [part_of_set(selection.set), *map(benchmark_part, watched)]
-    data = data_digest(manifest, parts)
+    parts = [*training_parts(selection.set), *map(benchmark_part, watched)]
+    data = data_digest(DataManifest.read(plan.data_manifest), parts)
     identity = selection_identity(run, selection, [weights_digest(path) for _, path in candidates], data)
     journal.start(
         key=f"{run.key}/select/{identity[:8]}",
@@ -192,23 +191,20 @@ def _write(
     with atomic(run.folder / paths.SELECTED_WEIGHTS) as temporary:
         shutil.copyfile(weights, temporary)
     rule = f"best {selection.metric} on {len(selection.sequences)} held-out {selection.set} sequences"
-    write_json(
-        run.selection,
-        {
-            "step": rows[best]["step"],
-            "metric": selection.metric,
-            "value": rows[best].get(selection.metric),
-            "last_step": rows[-1]["step"],
-            "last_value": rows[-1].get(selection.metric),
-            "weights": str(weights),
-            "weights_sha256": file_digest(run.folder / paths.SELECTED_WEIGHTS),
-            "identity": identity,
-            "code": code_of("select", run.method),
-            "scorer": code_of("scorer"),
-            "rule": rule if len(rows) > 1 else _only_candidate(run),
-            "sequences": list(selection.sequences) if run.params.selection == "held-out" else [],
-            "training_digest": read_json(run.stages[-1].record).get("state_digest") if run.stages else None,
-            "wall_seconds": round(seconds, 3),
-            "provenance": provenance(),
-        },
-    )
+    SelectionRecord(
+        step=rows[best]["step"],
+        metric=selection.metric,
+        value=rows[best].get(selection.metric),
+        last_step=rows[-1]["step"],
+        last_value=rows[-1].get(selection.metric),
+        weights=str(weights),
+        weights_sha256=file_digest(run.folder / paths.SELECTED_WEIGHTS),
+        identity=identity,
+        code=code_of("select", run.method),
+        scorer=code_of("scorer"),
+        rule=rule if len(rows) > 1 else _only_candidate(run),
+        sequences=selection.sequences if run.params.selection == "held-out" else (),
+        training_digest=StageRecord.read(run.stages[-1].record).state_digest if run.stages else None,
+        wall_seconds=round(seconds, 3),
+        provenance=Provenance.here(),
+    ).write(run.selection)

@@ -65,7 +65,7 @@ def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: i
         "entry": entry.key,
         "benchmark": benchmark.benchmark,
         "benchmark_version": benchmark.version,
-        **inferred.digests(),
+        **inferred.digests,
         "provenance": Provenance.here(),
     }
     if benchmark.classifies:

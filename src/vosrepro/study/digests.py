@@ -19,6 +19,7 @@ from vosrepro.study.code import code_digest
 if TYPE_CHECKING:
     from vosrepro.study.params import BenchmarkParams, DataParams, MethodParams, SelectionParams, StageParams
     from vosrepro.study.plan import Entry, Plan, Run, StageNode
+    from vosrepro.study.records import DataManifest
 
 #: The modules that make a kind of result; a method's own are added where weights run.
 MAKERS: Mapping[str, tuple[str, ...]] = {
@@ -54,23 +55,18 @@ def code_of(kind: str, method: str = "") -> str:
     return code_digest(*MAKERS[kind], *([method_module(method)] if method else []))
 
 
-def data_digest(manifest: Mapping[str, Any], parts: Iterable[str]) -> str:
+def data_digest(manifest: DataManifest, parts: Iterable[str]) -> str:
     """Digest of those parts of the data that a job reads.
 
     Args:
         manifest: results/<study>/data.json.
         parts: names of `vosrepro.datasets.prepare.verification.PARTS`; of one that the manifest lacks, all count.
     """
-    known = manifest.get("parts", {})
+    known = manifest.parts
     names = sorted(set(parts))
     if not all(name in known for name in names):
-        return str(manifest.get("digest"))
+        return manifest.digest
     return value_digest({name: known[name]["digest"] for name in names})
-
-
-def part_of_set(training_set: str) -> str:
-    """The part of the data that holds a training set; "-all" names another list of the same files."""
-    return training_set.removesuffix("-all")
 
 
 # ------------------------------------------------------------------------------------------ training

@@ -102,6 +102,19 @@ class WeightsFile(Part):
     step: int | None = None
 
 
+class Made(Part):
+    """What inference made, as a digest: masks of videos, or classes of single images."""
+
+    masks_digest: str | None = None
+    predictions_digest: str | None = None
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Those that are stated, by their keys."""
+        found = {"masks_digest": self.masks_digest, "predictions_digest": self.predictions_digest}
+        return {name: digest for name, digest in found.items() if digest is not None}
+
+
 class Timing(Part):
     """Speed by every convention in use; of single images the last three."""
 
@@ -217,7 +230,7 @@ class SelectionRecord(Record):
     provenance: Provenance = Provenance()
 
 
-class InferenceRecord(Record):
+class InferenceRecord(Record, Made):
     """How an entry was inferred.
 
     Attributes:
@@ -225,8 +238,6 @@ class InferenceRecord(Record):
         benchmark: of params/protocols.
         counts: what the method wants to be known, e.g. reused frames.
         regime: how frames reached the method.
-        masks_digest: of videos.
-        predictions_digest: of single images.
         undecodable: images.
         videos_reused: finished by an earlier call.
         identity: what the results depend on, see `vosrepro.study.digests`.
@@ -246,8 +257,6 @@ class InferenceRecord(Record):
     counts: Mapping[str, int] = {}
     regime: str | None = None
     tf32: bool | None = None
-    masks_digest: str | None = None
-    predictions_digest: str | None = None
     undecodable: tuple[str, ...] = ()
     wall_seconds: float | None = None
     videos_reused: int | None = None
@@ -259,16 +268,10 @@ class InferenceRecord(Record):
     provenance: Provenance = Provenance()
 
 
-class InferredEntry(Part):
-    """What inference made of an entry."""
+class InferredEntry(Made):
+    """What inference made of an entry, and where its record lies."""
 
     infer: str
-    masks_digest: str | None = None
-    predictions_digest: str | None = None
-
-    def digests(self) -> dict[str, Any]:
-        """What was made, for the record of its score."""
-        return {name: value for name, value in self.stated().items() if name != "infer"}
 
 
 class RunInference(Record):
@@ -292,7 +295,7 @@ class BesideScore(Part):
     note: str = ""
 
 
-class ScoreRecord(Record):
+class ScoreRecord(Record, Made):
     """What masks or predictions scored.
 
     Attributes:
@@ -302,7 +305,6 @@ class ScoreRecord(Record):
         images, classes: the same of single images.
         hits: right images by metric.
         warnings: sentences that belong beside the numbers.
-        masks_digest, predictions_digest: what was scored.
     """
 
     what: ClassVar[str] = "record of a score"
@@ -321,8 +323,6 @@ class ScoreRecord(Record):
     entry: str = ""
     benchmark: str = ""
     benchmark_version: int | None = None
-    masks_digest: str | None = None
-    predictions_digest: str | None = None
     provenance: Provenance = Provenance()
 
 

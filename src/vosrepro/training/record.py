@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import CheckpointError, DataError
-from vosrepro.base.files import atomic, file_digest, read_json, write_json
+from vosrepro.base.files import atomic, file_digest
 from vosrepro.base.provenance import provenance
-from vosrepro.datasets.prepare.verification import training_parts
+from vosrepro.datasets.sets.catalog import training_parts
 from vosrepro.study import paths
 from vosrepro.study.digests import code_of, data_digest, stage_identity
+from vosrepro.study.records import DataManifest, StageRecord, WeightsFile
 from vosrepro.tracking.journal import Journal, read_events
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Identity:
     """
 
     data: str
-    parent: dict[str, str] | None
+    parent: WeightsFile | None
     state: str
 
 
@@ -47,9 +48,8 @@ def identify(node: StageNode) -> Identity:
     manifest = paths.data_manifest(node.study)
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
-    known = read_json(manifest)
     parts = {part for source in node.params.data for part in training_parts(source.set)}
-    data = data_digest(known if isinstance(known, dict) else {}, parts)
+    data = data_digest(DataManifest.read(manifest), parts)
     parent = None
     if node.parent is not None:
         weights = node.parent.last_weights
@@ -57,8 +57,8 @@ def identify(node: StageNode) -> Identity:
             raise CheckpointError(
                 f"stage {node.stage} starts from {weights}, which is missing: train stage {node.parent.stage} first"
             )
-        parent = {"path": str(weights), "sha256": file_digest(weights)}
-    return Identity(data, parent, stage_identity(node, data, parent["sha256"] if parent else None))
+        parent = WeightsFile(path=str(weights), sha256=file_digest(weights))
+    return Identity(data, parent, stage_identity(node, data, parent.sha256 if parent else None))
 
 
 def journal_key(node: StageNode) -> str:
@@ -100,26 +100,23 @@ def publish(node: StageNode, identity: Identity, folder: StateFolder, facts: dic
     for step in node.params.checkpoint_steps():
         target = node.weights(step)
         folder.publish(step, target)
-        checkpoints.append({"step": step, "path": str(target), "sha256": file_digest(target)})
+        checkpoints.append(WeightsFile(step=step, path=str(target), sha256=file_digest(target)))
     for target in (node.metrics, node.journal):
         with atomic(target) as temporary:
             shutil.copyfile(folder.journal, temporary)
-    write_json(
-        node.record,
-        {
-            "stage": node.stage,
-            "digest": node.digest,
-            "state_digest": identity.state,
-            "data_digest": identity.data,
-            "parent": identity.parent,
-            "params": node.params.model_dump(mode="json"),
-            "model": dict(node.model),
-            "checkpoints": checkpoints,
-            "steps": node.params.steps,
-            "status": "FINISHED",
-            **facts,
-        },
-    )
+    StageRecord(
+        stage=node.stage,
+        digest=node.digest,
+        state_digest=identity.state,
+        data_digest=identity.data,
+        parent=identity.parent,
+        params=node.params.model_dump(mode="json"),
+        model=dict(node.model),
+        checkpoints=tuple(checkpoints),
+        steps=node.params.steps,
+        status="FINISHED",
+        **facts,
+    ).write(node.record)
 
 
 def clear_stale(node: StageNode) -> None:

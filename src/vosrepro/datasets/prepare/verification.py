@@ -10,8 +10,7 @@ from vosrepro.base.files import value_digest
 from vosrepro.datasets.prepare.checking import check_part
 from vosrepro.datasets.prepare.inventory import PARTS, defect_list
 from vosrepro.datasets.prepare.listing import Listing
-from vosrepro.datasets.sets import youtube
-from vosrepro.datasets.sets.catalog import benchmark_part
+from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
 from vosrepro.datasets.sets.folders import SOURCES, set_folder
 from vosrepro.study.params import DataParams
 
@@ -120,13 +119,6 @@ def parts_of_plan(plan: Plan) -> list[str]:
     for name in sorted(needed):
         pick(PARTS, name, what="data set", where="vosrepro.datasets")
     return [part for part in PARTS if part in needed]
-
-
-def training_parts(set_name: str) -> tuple[str, ...]:
-    """The parts that a training set reads: that of its videos, and a published list of them."""
-    if set_name in youtube.LISTS:
-        return ("ytvos-train", set_name)
-    return (set_name.removesuffix("-all"),)
 
 
 def _expand(names: Sequence[str]) -> list[str]:

@@ -45,6 +45,13 @@ TRAINING_SETS: dict[str, TrainingSet] = {
 }
 
 
+def training_parts(set_name: str) -> tuple[str, ...]:
+    """The parts that a training set reads: that of its videos, and a published list of them."""
+    if set_name in youtube.LISTS:
+        return ("ytvos-train", set_name)
+    return (set_name.removesuffix("-all"),)
+
+
 def benchmark_part(benchmark: BenchmarkParams) -> str:
     """The part that a benchmark reads."""
     if benchmark.dataset in ("ytvos", "ytvos19"):

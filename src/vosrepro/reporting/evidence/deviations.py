@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vosrepro.datasets.prepare.verification import training_parts
+from vosrepro.datasets.sets.catalog import training_parts
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.scoring.statistics import MIN_RUNS
@@ -124,9 +124,9 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
             continue
         if run.status != "FINISHED":
             yield Deviation(name, f"{name}/{node.stage} ended as {run.status}, not FINISHED.", blocks=True)
-        manifest = {} if evidence.data is None else evidence.data.stated()
-        parts = data_digest(manifest, {part for source in node.params.data for part in training_parts(source.set)})
-        if run.data_digest and evidence.data_digest and run.data_digest not in (parts, evidence.data_digest):
+        read = {part for source in node.params.data for part in training_parts(source.set)}
+        known = {evidence.data_digest, evidence.data and data_digest(evidence.data, read)}
+        if run.data_digest and evidence.data_digest and run.data_digest not in known:
             yield Deviation(
                 name,
                 f"{name}/{node.stage} was trained on data that differ from today's manifest.",
