@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -118,3 +120,34 @@ def test_what_a_text_names_exists(path):
     lacking = {name for name in _PATH.findall(text) if not _exists(name, path)}
     lacking |= {name for name in _MODULE.findall(text) if not _imports(name)}
     assert not lacking
+
+
+#: Functions of more lines, and why they are not cut.
+LONG = {
+    "commands/data.py: add_arguments": "a table of arguments",
+    "commands/score.py: add_arguments": "a table of arguments",
+    "commands/segment.py: add_arguments": "a table of arguments",
+    "lab/parity/frtm.py: family_rules": "a table of rules",
+    "inference/videos.py: segment_entry": "half of it is the record, key by key",
+    "methods/parts/train.py: segment": "one term of the loss after another, each needed by the next",
+}
+
+
+def test_no_function_has_more_than_forty_lines_of_code_without_a_reason():
+    long = set()
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        code = lines_of_code(text)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                if body and len(code & set(range(body[0].lineno, (node.end_lineno or 0) + 1))) > 40:
+                    long.add(f"{path.relative_to(PACKAGE).as_posix()}: {node.name}")
+    assert long == set(LONG)
+
+
+def lines_of_code(text: str) -> set[int]:
+    """Numbers of the lines that hold more than a comment."""
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    empty = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    return {line for t in tokens if t.type not in empty for line in range(t.start[0], t.end[0] + 1)}
