@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
+from recordings import recordings
 
 
 @pytest.fixture
 def golden() -> Path:
-    """Folder of recorded upstream outputs, named by VOSREPRO_SHARED or beside the repository."""
-    shared = Path(os.environ.get("VOSREPRO_SHARED", ROOT.parent / "shared"))
-    folder = shared / "golden"
-    if not folder.is_dir():
-        pytest.skip("no recorded upstream outputs: set VOSREPRO_SHARED to the folder that has golden/")
-    return folder
+    """Folder of recorded upstream outputs."""
+    return recordings()
 
 
 @pytest.fixture

@@ -411,5 +411,5 @@ def test_an_object_that_is_hidden_at_the_start_scores_zero(network):
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
     rows = get_parity("frtm")(dict(np.load(golden / "frtm.npz")))
-    assert len(rows) > 80
+    assert len(rows) > 50
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

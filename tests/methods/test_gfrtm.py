@@ -145,5 +145,5 @@ def test_tracked_and_reused_frames_are_counted_per_object(network, square_video,
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
     rows = get_parity("gfrtm")(dict(np.load(golden / "gfrtm.npz")))
-    assert len(rows) > 60
+    assert len(rows) > 40
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

@@ -69,5 +69,5 @@ def test_released_layouts_are_told_apart_by_their_keys(monkeypatch, head, keys, 
 @pytest.mark.slow
 def test_recorded_upstream_outputs_are_reproduced(golden):
     rows = get_parity("mtmfi")(dict(np.load(golden / "mtmfi.npz")))
-    assert len(rows) > 100
+    assert len(rows) > 70
     assert [(r.array, r.error, r.tolerance) for r in rows if not r.passed] == []

@@ -35,6 +35,7 @@ _SELECT = "inference/test_select.py::"
 _STATISTICS = "scoring/test_statistics.py::"
 _DEVIATIONS = "reporting/test_deviations.py::"
 _LOADING = "weights/test_strict_loading.py::"
+_DIGESTS = "study/test_digests.py::"
 
 FAULTS = (
     # ------------------------------------------------------------------------------ choice of a checkpoint
@@ -55,22 +56,22 @@ FAULTS = (
     _fault(
         "the worst checkpoint is chosen",
         "inference/select.py",
-        "best = max(range(len(rows))",
-        "best = min(range(len(rows))",
+        "return max(range(len(rows)), key",
+        "return min(range(len(rows)), key",
         _SELECT + "test_the_best_checkpoint_is_recorded_marked_and_copied",
     ),
     _fault(
         "the earlier one of equally good checkpoints is chosen",
         "inference/select.py",
-        "rows[i].get(selection.metric, 0.0), i)",
-        "rows[i].get(selection.metric, 0.0), -i)",
+        "rows[i].get(metric, 0.0), i)",
+        "rows[i].get(metric, 0.0), -i)",
         _SELECT + "test_of_equally_good_checkpoints_the_later_one_is_taken",
     ),
     _fault(
         "every checkpoint is judged by the weights of the first",
         "inference/select.py",
-        "scores = _evaluate(plan, run, path, videos, device)",
-        "scores = _evaluate(plan, run, candidates[0][1], videos, device)",
+        "_evaluate(run, path, videos, device, partial(score, protocol=selection.scoring))",
+        "_evaluate(run, candidates[0][1], videos, device, partial(score, protocol=selection.scoring))",
         _SELECT + "test_recorded_values_are_those_of_the_checkpoint_at_that_step",
     ),
     _fault(
@@ -250,8 +251,37 @@ FAULTS = (
     _fault(
         "held-out sequences are trained on",
         "training/data/clips.py",
-        "training_videos(set_name, study.data, exclude=study.selection.sequences)",
-        "training_videos(set_name, study.data)",
+        "training_videos(set_name, data, exclude=held_out)",
+        "training_videos(set_name, data)",
         "training/test_clips.py::test_held_out_sequences_and_short_videos_are_left_out_and_sources_repeat",
+    ),
+    # -------------------------------------------------------------------------------------------- identity
+    _fault(
+        "masks of other weights are kept",
+        "study/digests.py",
+        "return value_digest([asked_entry(entry), weights, data])",
+        "return value_digest([asked_entry(entry), data])",
+        _DIGESTS + "test_masks_depend_on_the_weights_and_the_data",
+    ),
+    _fault(
+        "masks of other data are kept",
+        "study/digests.py",
+        "return value_digest([asked_entry(entry), weights, data])",
+        "return value_digest([asked_entry(entry), weights])",
+        _DIGESTS + "test_masks_depend_on_the_weights_and_the_data",
+    ),
+    _fault(
+        "masks of frames from another folder are kept",
+        "study/digests.py",
+        "exclude=_JUDGING), entry.input_short_side_px]",
+        'exclude=_JUDGING | {"frame_source"}), entry.input_short_side_px]',
+        _DIGESTS + "test_presentation_is_part_of_no_mask_no_selection_no_weights_and_no_score",
+    ),
+    _fault(
+        "another docstring makes everything again",
+        "study/code.py",
+        'if field == "body" and value and _is_docstring(value[0]):',
+        "if False:",
+        _DIGESTS + "test_comments_docstrings_and_layout_change_no_digest",
     ),
 )

@@ -13,7 +13,16 @@ import pytest
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.study import code
-from vosrepro.study.digests import MAKERS, asked_entry, asked_scores, asked_selection, asked_stage, code_of, code_record
+from vosrepro.study.digests import (
+    MAKERS,
+    asked_entry,
+    asked_scores,
+    asked_selection,
+    asked_stage,
+    code_of,
+    code_record,
+    entry_identity,
+)
 from vosrepro.study.plan import load_plan
 
 METHODS = ("copy", "flow", "stm", "pml", "frtm", "gfrtm", "mtmfi", "parts")
@@ -204,3 +213,11 @@ def test_the_record_of_code_names_every_kind_that_is_redone(plan):
     record = code_record(plan)
     assert set(REDONE) | {"train"} <= set(record)
     assert set(record["masks"]) == set(plan.methods)
+
+
+def test_masks_depend_on_the_weights_and_the_data(plan):
+    entry = plan.entries[0]
+    identity = entry_identity(entry, "weights", "data")
+    assert identity == entry_identity(entry, "weights", "data")
+    assert identity != entry_identity(entry, "other", "data")
+    assert identity != entry_identity(entry, "weights", "other")
