@@ -14,6 +14,7 @@ from vosrepro.inference.correspondence import write_pairs
 from vosrepro.methods import get_method
 from vosrepro.reporting.correspondences import _shown
 from vosrepro.study.plan import load_plan
+from vosrepro.study.records import PairsRecord
 from vosrepro.weights.files import describe, open_model, save_weights
 
 CPU = torch.device("cpu")
@@ -135,5 +136,5 @@ def test_a_run_leaves_pairs_that_the_page_can_read(weights, tmp_path, monkeypatc
     assert image.shape == (cells, cells)
     assert (image.max(axis=1) == 255).all()
     assert len(pair["peaks"]) == cells
-    shown = _shown(pair, folder)
+    shown = _shown(PairsRecord.read(run.pairs).pairs[0], folder)
     assert shown["frames"][0].startswith("data:image/jpeg;base64,")

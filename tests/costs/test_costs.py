@@ -130,9 +130,10 @@ def test_inference_selection_scoring_and_masks_follow_from_frames(plan):
     assert unknown.frame.seconds == pytest.approx(0.05)
     assert not infer.complete
     assert infer.disk_bytes == 2 * (1376 + 1020) * MASK_BYTES
-    selection = _job(plan, "stm/s012/seed0/select", **known)
+    assert _job(plan, "stm/s012/seed0/select", **known).time.seconds == 0.0  # takes the last checkpoint
+    selection = _job(plan, "stm/s012-heldout/seed0/select", **known)
     assert selection.time.seconds == pytest.approx(3 * (8 * 300 + 600 * 500) / 10_000)
-    assert selection.after == ("stm/s012/seed0/s2",)
+    assert selection.after == ("stm/s012-heldout/seed0/s2",)
     assert infer.after == ("stm/s012/seed0/select",)
 
 

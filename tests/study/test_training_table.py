@@ -10,7 +10,7 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.cli import main
 from vosrepro.study.params import load_study
 from vosrepro.study.plan import load_plan
-from vosrepro.study.training_table import COLUMNS, Compared, compare_training, load_training, named_deviations
+from vosrepro.study.training_table import COLUMNS, Compared, _loaded, compare_training, named_deviations
 
 GOOD = 'stm,s0,steps,300000,code,a repository,"a note",yes'
 
@@ -27,7 +27,7 @@ def compared(plan, method: str, recipe: str) -> dict[tuple[str, str], Compared]:
 
 def changed(plan, path: Path, *rows: str):
     path.write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
-    load_training.cache_clear()
+    _loaded.cache_clear()
     return compare_training(plan.study, plan.run("stm", "s012", 0), path)
 
 

@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
 SNAKEFILE = """
+import pathlib
 import yaml
+CODE = pathlib.Path("results/mini/code.json")  # renewed whenever the Snakefile is read
+CODE.parent.mkdir(parents=True, exist_ok=True)
+CODE.write_text(pathlib.Path("code-digests").read_text() if pathlib.Path("code-digests").exists() else "{}")
 STEPS = yaml.safe_load(open("params/methods/stm.yaml"))["sizes"]["mini"]["stages"]["s0"]["steps"]
 
 rule all:

@@ -11,6 +11,7 @@ import ast
 import hashlib
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ def source_of(module: str) -> Path | None:
     top, _, rest = module.partition(".")
     root = _package(top)
     if root is None:
-        spec = None if rest else find_spec(top)  # a module without a package
-        return Path(spec.origin) if spec is not None and spec.origin else None
+        spec = None if rest else _spec(top)
+        return Path(spec.origin) if spec is not None and spec.origin else None  # a module without a package
     path = root.joinpath(*rest.split(".")) if rest else root
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file() and (rest or file.name == "__init__.py"):
@@ -92,9 +93,17 @@ def source_of(module: str) -> Path | None:
 
 @cache
 def _package(top: str) -> Path | None:
-    spec = find_spec(top)
+    spec = _spec(top)
     places = spec.submodule_search_locations if spec is not None else None
     return Path(next(iter(places))) if places else None
+
+
+def _spec(top: str) -> ModuleSpec | None:
+    """Where a package or module is found; it may be running as a program, which has no specification."""
+    try:
+        return find_spec(top)
+    except ValueError:
+        return PathFinder.find_spec(top)
 
 
 def _definer(module: str, name: str) -> str:

@@ -90,13 +90,17 @@ def compare_training(study: Study, run: Run, path: Path = TABLE) -> tuple[Compar
     return tuple(found)
 
 
-@lru_cache
 def load_training(path: Path = TABLE) -> tuple[PublishedValue, ...]:
     """Read the table; empty where there is none.
 
     Raises:
         ConfigError: naming file and line of a malformed row.
     """
+    return _loaded(path.absolute())  # the working directory may change
+
+
+@lru_cache
+def _loaded(path: Path) -> tuple[PublishedValue, ...]:
     if not path.is_file():
         return ()
     return tuple(_parse(row, f"{path}, line {line}") for line, row in read_rows(path, COLUMNS))
