@@ -10,7 +10,12 @@ except ImportError as error:
 
 try:
     overrides = ["--config"] if workflow.config_settings.config else []
-    JOBS = Jobs(config, workflow.cores, [*workflow.configfiles, *overrides], lambda: workflow.dag_settings)
+    JOBS = Jobs(
+        config,
+        workflow.cores,
+        [*workflow.configfiles, *overrides],
+        lambda: workflow.dag_settings,
+    )
 except VosreproError as error:
     raise WorkflowError(str(error))
 
