@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vosrepro import __version__
 from vosrepro.base.errors import VosreproError, nearest
+from vosrepro.base.targets import compare
 
 
 class Command(NamedTuple):
@@ -144,7 +145,9 @@ def _dispatch(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     getattr(module, command.arguments)(parser)
-    return int(getattr(module, command.function)(parser.parse_args(arguments[1:])) or 0)
+    given = parser.parse_args(arguments[1:])
+    compare(vars(given))
+    return int(getattr(module, command.function)(given) or 0)
 
 
 if __name__ == "__main__":

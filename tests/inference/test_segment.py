@@ -145,7 +145,9 @@ def test_a_finished_clip_is_not_segmented_again_and_an_interrupted_one_is(tmp_pa
 
     write_labels(tmp_path / "a.png", mask((1, 20)))
     monkeypatch.setattr("vosrepro.inference.own.segment.segment_video", killed)
-    copy_clip(*call, expect=130)
+    copy_clip(*call, expect=2)  # what another mask gave is not replaced without a word
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    copy_clip(*call, "--force", expect=130)
     names = [p.stem for p in sorted((tmp_path / "out").glob("*.png"))]
     assert names == ["00000", "00001", "00002"]  # nothing of the earlier masks is left
     monkeypatch.undo()
@@ -336,6 +338,9 @@ def test_foreign_files_are_not_overwritten_and_endings_are_checked_first(tmp_pat
     folder = write_folder(tmp_path / "frames")
     write_labels(tmp_path / "a.png", mask((1, 2)))
     copy_clip(folder, tmp_path / "a.png", "--out", folder, expect=2)
+    assert "is an input, which it would replace" in capsys.readouterr().err
+    write_folder(tmp_path / "others", 1)
+    copy_clip(folder, tmp_path / "a.png", "--out", tmp_path / "others", expect=2)
     assert "holds files that `vosrepro segment` did not make" in capsys.readouterr().err
     copy_clip(folder, tmp_path / "a.png", "--overlay", "x.gif", expect=2)
     assert "an overlay is .mp4 (H.264) or .webm (VP9)" in capsys.readouterr().err

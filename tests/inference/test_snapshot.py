@@ -124,7 +124,7 @@ def test_changed_masks_or_a_damaged_state_start_the_clip_anew(tmp_path, in_root,
             write_json(tmp_path / "cut/.state/past.json", {"digests": 5})
         record = segment_clip(job)
         assert record["frames"] == 10
-        write_json(tmp_path / "cut/segment.json", {"identity": "changed"})  # for the next round
+        write_json(tmp_path / "cut/segment.json", {**record, "identity": "of other code"})  # for the next round
 
 
 class Bomb:

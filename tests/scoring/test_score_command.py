@@ -31,6 +31,26 @@ def test_tables_and_files_of_a_davis_root(masks, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["global"] == expected.global_
 
 
+def test_scores_of_other_masks_are_replaced_by_force_only(masks, capsys):
+    root, *_ = masks
+    (root / "pred").rename(root / "other")
+    (root / "other/ants").rename(root / "ants")
+    (root / "pred").mkdir()
+    (root / "ants").rename(root / "pred/ants")
+    (root / "list.txt").write_text("ants\n")
+    rest = ["--truth", str(root / "gt"), "--sequences", str(root / "list.txt"), "--out", str(root / "out")]
+    first = ["score", str(root / "pred"), "--protocol", "davis2017", *rest]
+    assert main(first) == 0
+    assert main(first) == 0
+    held = (root / "out/score.json").read_bytes()
+    (root / "pred/ants").rename(root / "other/ants")
+    assert main(["score", str(root / "other"), "--protocol", "davis2017", *rest]) == 2
+    assert "score.json holds scores of other results (" in capsys.readouterr().err
+    assert (root / "out/score.json").read_bytes() == held
+    assert main(["score", str(root / "other"), "--protocol", "davis2017", *rest, "--force"]) == 0
+    assert json.loads((root / "out/score.json").read_text())["results"] == str(root / "other")
+
+
 def test_mistakes_exit_with_2_and_one_sentence(masks, capsys):
     root, *_ = masks
     (root / "pred/ants/00003.png").unlink()

@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from vosrepro.base.targets import compare
+
 _MODULES = {
     "score": "vosrepro.lab.score",
     "infer": "vosrepro.lab.infer",
@@ -41,4 +43,6 @@ def run(args: argparse.Namespace) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(args.rest)) or 0)
+    given = parser.parse_args(args.rest)
+    compare(vars(given))
+    return int(module.run(given) or 0)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.targets import Source, Target, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -27,13 +28,13 @@ _OPACITY = 0.6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which frames, which place, which network."""
     add = parser.add_argument
-    add("source", type=Path, metavar="SRC", help="image that the place is in")
-    add("target", type=Path, metavar="TGT", help="image of the same size to find it in")
+    add("source", type=Source, metavar="SRC", help="image that the place is in")
+    add("target", type=Source, metavar="TGT", help="image of the same size to find it in")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--point", type=_point, metavar="X,Y", help="a pixel of SRC, from the left top")
-    place.add_argument("--mask", type=Path, help="a label image of SRC: all its non-zero pixels")
-    add("--weights", type=Path, required=True, help="weights of a method with correspondences (stm)")
-    add("--out", type=Path, default=Path("heat.png"), help=".png or .npy (default: %(default)s)")
+    place.add_argument("--mask", type=Source, help="a label image of SRC: all its non-zero pixels")
+    add("--weights", type=Source, required=True, help="weights of a method with correspondences (stm)")
+    add("--out", type=Target, metavar="FILE", help=".png or .npy (default: <SRC>-<TGT>-heat.png, by their names)")
     add("--short-side", type=int, metavar="PX", help="resize both frames first (default: keep)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 
@@ -49,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from vosrepro.methods import get_method
     from vosrepro.weights.files import open_model
 
-    if args.out.suffix not in (".png", ".npy"):
-        raise ConfigError(f"--out {args.out} must end with .png or .npy")
+    out: Path = args.out or Path(f"{args.source.stem}-{args.target.stem}-heat.png")
+    refuse({"--out": out}, [args.source, args.target])
+    if out.suffix not in (".png", ".npy"):
+        raise ConfigError(f"--out {out} must end with .png or .npy")
     device = pick_device(args.device)
     images = [read_frame(path) for path in (args.source, args.target)]
     if images[0].shape != images[1].shape:
@@ -70,14 +73,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         place = _point_map(args.point, images[0].shape[:2], scale, found)
     heat = found.transfer(place).cpu().numpy()
-    with atomic(args.out) as temporary:
-        if args.out.suffix == ".npy":
+    with atomic(out) as temporary:
+        if out.suffix == ".npy":
             with temporary.open("wb") as file:
                 np.save(file, heat)
         else:
             temporary.write_bytes(_colored(target, heat))
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
-    print(f"{args.out}: largest at {round(x / scale)},{round(y / scale)}")
+    print(f"{out}: largest at {round(x / scale)},{round(y / scale)}")
     return 0
 
 

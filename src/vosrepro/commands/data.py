@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.targets import Place, Source, Target
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.study.params import DataParams
 from vosrepro.study.paths import data_manifest
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     generate = actions.add_parser("generate", help="make the mini data (16 MB, about 15 s)")
-    generate.add_argument("--root", default="data/mini", help="default: %(default)s")
+    generate.add_argument("--root", type=Target, default="data/mini", help="default: %(default)s")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     generate.add_argument("--force", action="store_true", help="make it anew even if it is complete")
 
@@ -35,18 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "PATH, archives in ROOT/downloads are taken. Then everything is verified and described.",
     )
     ready.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
-    ready.add_argument("paths", metavar="PATH", nargs="*", type=Path, help="archives, or one folder")
-    ready.add_argument("--root", default="real", help="data root (default: %(default)s)")
+    ready.add_argument("paths", metavar="PATH", nargs="*", type=Source, help="archives, or one folder")
+    ready.add_argument("--root", type=Place, default="real", help="data root (default: %(default)s)")
     ready.add_argument("--copy", action="store_true", help="copy a folder instead of linking it")
     ready.add_argument(
         "--download", action="store_true", help="fetch archives that need no login; goes on where it stopped"
     )
     ready.add_argument(
-        "--jjval", type=Path, metavar="FILE", help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)"
+        "--jjval",
+        type=Source,
+        metavar="FILE",
+        help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)",
     )
     ready.add_argument(
         "--out",
-        type=Path,
+        type=Target,
         metavar="JSON",
         help="the manifest; its listing goes beside it (default: ROOT/manifests/NAME.json)",
     )
@@ -59,16 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "to a flat TARGET. Finished files are kept, so that a run goes on where it stopped.",
     )
     convert.add_argument("kind", choices=("youtube-480p", "static-384", "static-pairs"))
-    convert.add_argument("source", type=Path, nargs="?", help="default: the usual folders below ROOT")
-    convert.add_argument("target", type=Path, nargs="?")
-    convert.add_argument("--root", default="real", help="data root (default: %(default)s)")
-    convert.add_argument("--out", type=Path, metavar="JSON", help="record what was made")
+    convert.add_argument("source", type=Source, nargs="?", help="default: the usual folders below ROOT")
+    convert.add_argument("target", type=Target, nargs="?")
+    convert.add_argument("--root", type=Place, default="real", help="data root (default: %(default)s)")
+    convert.add_argument("--out", type=Target, metavar="JSON", help="record what was made")
     convert.add_argument("--processes", type=int, default=1, help="(default: %(default)s)")
 
     verify = actions.add_parser("verify", help="say in a sentence what a data root lacks")
     where = verify.add_mutually_exclusive_group()
-    where.add_argument("--study", help="check what a study (params/studies/<study>.yaml) reads")
-    where.add_argument("--root", default="real", help="check a data root (default: %(default)s)")
+    where.add_argument("--study", type=Source, help="check what a study (params/studies/<study>.yaml) reads")
+    where.add_argument("--root", type=Source, default="real", help="check a data root (default: %(default)s)")
     verify.add_argument(
         "names",
         nargs="*",
@@ -84,13 +88,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --root: the folder of a set that lies elsewhere, e.g. davis2016=/data/DAVIS",
     )
     verify.add_argument(
-        "--against", type=Path, metavar="CSV", help="say which folders differ from a listing that `data prepare` wrote"
+        "--against",
+        type=Source,
+        metavar="CSV",
+        help="say which folders differ from a listing that `data prepare` wrote",
     )
     verify.add_argument("--full", action="store_true", help="read every file of large sets too")
 
     manifest = actions.add_parser("manifest", help="make or check a study's data and describe it")
-    manifest.add_argument("--study", required=True, help="params/studies/<study>.yaml")
-    manifest.add_argument("--out", required=True, help=str(data_manifest("<study>")))
+    manifest.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    manifest.add_argument("--out", type=Target, required=True, help=str(data_manifest("<study>")))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,7 +121,7 @@ def _prepare(args: argparse.Namespace) -> None:
     from vosrepro.datasets.prepare.prepare import manifest_file
     from vosrepro.datasets.prepare.prepare import prepare as prepare_set
 
-    data = DataParams(root=args.root)
+    data = DataParams(root=str(args.root))
     manifest = prepare_set(
         args.name,
         data,
@@ -136,7 +143,9 @@ def _convert(args: argparse.Namespace) -> None:
     if (args.source is None) != (args.target is None):
         raise ConfigError("give both SOURCE and TARGET, or none of them")
     pairs = (
-        [(args.source, args.target)] if args.source else conversions.usual_places(args.kind, DataParams(root=args.root))
+        [(args.source, args.target)]
+        if args.source
+        else conversions.usual_places(args.kind, DataParams(root=str(args.root)))
     )
     made = {}
     for source, target in pairs:
@@ -155,7 +164,7 @@ def _convert(args: argparse.Namespace) -> None:
 def _generate(args: argparse.Namespace) -> None:
     from vosrepro.datasets.generated import generate
 
-    root = Path(args.root)
+    root = args.root
     if not args.force and _is_current(root, args.seed):
         print(f"{root} is complete and up to date")
         return
@@ -177,9 +186,9 @@ def _verify(args: argparse.Namespace) -> None:
         plan = load_plan(args.study)
         data, names = plan.study.data, names or parts_of_plan(plan)
     else:
-        generated = read_marker(Path(args.root)) is not None
+        generated = read_marker(args.root) is not None
         sets = dict(map(_assignment, args.sets))
-        data = DataParams(root=args.root, sets=sets, generated=generated)
+        data = DataParams(root=str(args.root), sets=sets, generated=generated)
     now = Listing()
     _show(_verified(data, names, full=args.full, listing=now))
     differences = before.differences(now) if before else []

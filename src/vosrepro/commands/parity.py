@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.targets import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +28,8 @@ _COUNTED = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The method and its fixture."""
-    from pathlib import Path
-
     parser.add_argument("method", metavar="METHOD")
-    parser.add_argument("fixture", metavar="FIXTURE.npz", type=Path)
+    parser.add_argument("fixture", metavar="FIXTURE.npz", type=Source)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 

@@ -21,6 +21,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.targets import Source
 
 if TYPE_CHECKING:
     from vosrepro.costs.times import Extent
@@ -34,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from vosrepro.costs.rates import RATES, WORK
 
     add = parser.add_argument
-    add("study", help="params/studies/<study>.yaml")
+    add("study", type=Source, help="params/studies/<study>.yaml")
     for part in _PARTS:
         add(f"--{part}", action="append", metavar="NAME", help=f"only this {part} (may be given several times)")
-    add("--throughput", default=RATES, metavar="CSV", help="measured rates (default: %(default)s)")
-    add("--work", default=WORK, metavar="CSV", help="counted operations (default: %(default)s)")
+    add("--throughput", type=Source, default=RATES, metavar="CSV", help="measured rates (default: %(default)s)")
+    add("--work", type=Source, default=WORK, metavar="CSV", help="counted operations (default: %(default)s)")
     add("--machine", metavar="TEXT", help="first rates of machines whose name contains this")
     add(
         "--sustained",

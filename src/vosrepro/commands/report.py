@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 
+from vosrepro.base.targets import Source, Target
 from vosrepro.study.paths import REPORTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and where the pages go."""
-    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--out", default=str(REPORTS), help="folder of the pages (default: %(default)s)")
+    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--out", type=Target, default=str(REPORTS), help="folder of the pages (default: %(default)s)")
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--write-expected",
+        type=Target,
         metavar="CSV",
         help="also write this study's results as reference results (params/expected/<study>.csv)",
     )
@@ -31,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render, then say where the first page lies."""
-    from pathlib import Path
-
     from vosrepro.base.files import csv_text, write_text
     from vosrepro.reporting import load_table, render
     from vosrepro.reporting.evidence.checks import expected_rows
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = load_plan(args.study)
     if args.write_expected:
-        write_text(Path(args.write_expected), csv_text(expected_rows(load_table(plan))))
+        write_text(args.write_expected, csv_text(expected_rows(load_table(plan))))
     if args.only == "outlets":
         write_outlets(load_table(plan))
         return 0

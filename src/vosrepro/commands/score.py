@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.targets import Place, Source, Target
 from vosrepro.scoring.counting.layout import Layout, find_layout, read_list
 from vosrepro.scoring.counting.protocols import PROTOCOLS, find_protocol
 
@@ -47,15 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "results",
         metavar="RESULTS",
-        type=Path,
+        type=Source,
         help="folder or zip of masks; masks.zip/inner for a folder inside a zip",
     )
-    add("--truth", metavar="DIR", type=Path, required=True, help="the annotations")
+    add("--truth", metavar="DIR", type=Source, required=True, help="the annotations")
     add("--protocol", metavar="ID", required=True, help=f"one of {', '.join(PROTOCOLS)}")
     add(
         "--sequences",
         metavar="FILE",
-        type=Path,
+        type=Source,
         help="score only these, one name per line (default: the data set's list, else all)",
     )
     add(
@@ -63,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="val",
         help="which ImageSets list of a DAVIS root, and part of file names (default: %(default)s)",
     )
-    add("--meta", metavar="FILE", type=Path, help="meta.json of a YouTube-VOS split")
+    add("--meta", metavar="FILE", type=Source, help="meta.json of a YouTube-VOS split")
     add(
         "--seen",
         metavar="FILE",
-        type=Path,
+        type=Source,
         help="training meta.json, or a list of its categories: split scores into seen and unseen",
     )
     add(
@@ -80,16 +81,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--cache",
         metavar="DIR",
-        type=Path,
+        type=Place,
         help="keep decoded annotations here, keyed by content, for scoring the same truth often",
     )
     add(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=Target,
         help="write counts.parquet, scores.csv, score.json, and the official global_results-<split>.csv "
         "and per-sequence_results-<split>.csv",
     )
+    add("--force", action="store_true", help="replace scores of other masks in --out")
     add(
         "--explain",
         nargs=3,
@@ -110,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
     layout = find_layout(args.truth, protocol, split=args.split, sequences=args.sequences, meta=args.meta)
     if args.explain:
         return _explain(args, layout)
+    if args.out is not None and not args.force:
+        _keep_others(args)
     if "numpy" not in sys.modules:  # no linear algebra here: its threads would only cost start-up
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from vosrepro.scoring.scorer import score_folder
@@ -160,6 +164,22 @@ def page(score: Score, layout: Layout | None = None) -> str:
         values = "  ".join(f"{value:8.3f}" for value in row.values)
         lines.append(f"{row.sequence:<{width}}  {row.object_id:6d}  {row.frames:6d}  {values}")
     return "\n".join(lines)
+
+
+def _keep_others(args: argparse.Namespace) -> None:
+    """Refuse a folder that holds the scores of other masks, or by another protocol."""
+    from vosrepro.base.files import read_json
+    from vosrepro.scoring.score import ENTRY_SCORE
+
+    path = args.out / ENTRY_SCORE
+    old = read_json(path) if path.is_file() else {}
+    asked = {"results": str(args.results), "truth": str(args.truth), "protocol": args.protocol}
+    for name, value in asked.items():
+        if old.get(name, value) != value:
+            raise ConfigError(
+                f"{path} holds scores of other {name} ({old[name]}): give another folder with --out, or replace "
+                "them with --force"
+            )
 
 
 def _explain(args: argparse.Namespace, layout: Layout) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from vosrepro.base.targets import Source
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a run of a study."""
-    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--seed", required=True, type=int)

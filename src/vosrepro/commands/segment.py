@@ -11,7 +11,8 @@ number from 0, or the frame's name), or is called like it. An object begins wher
 Masks go to --out as palette PNGs of the clip's size, one for each frame from the first mask on. The same call
 again does nothing if the clip is finished; if it was interrupted, it goes on from the state that is saved
 every minute on a CPU, with exactly the masks of an uninterrupted call (on a GPU it starts anew). --overlay
-draws the finished masks over the clip (.mp4 or .webm).
+draws the finished masks over the clip (.mp4 or .webm). Masks of another clip, another method or other settings, and
+those that you changed, are replaced with --force only.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.targets import Source, Target, refuse
 
 _SIDE_PX = 480
 
@@ -29,22 +31,23 @@ _SIDE_PX = 480
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The clip, its masks, the method and its weights."""
     add = parser.add_argument
-    add("video", metavar="VIDEO", type=Path)
+    add("video", metavar="VIDEO", type=Source)
     add("masks", metavar="MASK", nargs="+")
     add("--method", required=True, help="stm, frtm, ... or a floor: copy, flow")
     add(
         "--weights",
-        type=Path,
+        type=Source,
         metavar="FILE",
         help="a safetensors file: weights/METHOD/RECIPE.safetensors or results/.../selected.safetensors",
     )
     add(
         "--out",
-        type=Path,
+        type=Target,
         metavar="DIR",
-        help="folder for the masks (default: <VIDEO's name>-masks)",
+        help="folder for the masks (default: <VIDEO's name>-<METHOD>-masks)",
     )
-    add("--overlay", type=Path, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
+    add("--force", action="store_true", help="replace what an earlier call left in --out or --overlay")
+    add("--overlay", type=Target, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
     add("--variant", help="inference settings by name (default: the method's)")
     add(
         "--set",
@@ -91,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.overlay:
-        check_target(args.overlay)
+        check_target(args.overlay, force=args.force)
     job = _job(args)
+    refuse({"--overlay": args.overlay} if args.overlay else {}, job.sources)
     names = job.clip.frame_names
     first = min(names.index(frame) for frame in job.clip.starts.values())
     with _bar(len(names) - first, "masks") as bar:
@@ -131,10 +135,11 @@ def _job(args: argparse.Namespace) -> Any:
     return Job(
         clip,
         setup,
-        args.out or Path(f"{images.name}-masks"),
+        args.out or Path(f"{images.name}-{args.method}-masks"),
         pick_device(args.device),
         _short_side(args.short_side, setup.input_short_side_px, clip),
         args.memory or None,
+        force=args.force,
     )
 
 

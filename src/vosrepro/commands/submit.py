@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.targets import Source, Target
 from vosrepro.scoring.server import record_answer
 from vosrepro.scoring.submission import check_submission, served, write_zip
 
@@ -31,9 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vosrepro submit`."""
     add = parser.add_argument
     add("action", choices=("check", "zip", "record"))
-    add("masks", metavar="MASKS", help="folder of masks by sequence; check: or a zip; record: an entry of the study")
-    add("target", metavar="FILE", type=Path, nargs="?", help="zip to write (zip); the server's answer (record)")
-    add("--study", metavar="YAML", help="record: params/studies/<study>.yaml")
+    add(
+        "masks",
+        metavar="MASKS",
+        type=Source,
+        help="folder of masks by sequence; check: or a zip; record: an entry of the study",
+    )
+    add("target", metavar="FILE", type=Target, nargs="?", help="zip to write (zip); the server's answer (record)")
+    add("--study", metavar="YAML", type=Source, help="record: params/studies/<study>.yaml")
     add(
         "--for",
         dest="benchmark",
@@ -43,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="DIR",
-        type=Path,
+        type=Source,
         help="the data set: DAVIS root of that split, or YouTube-VOS's valid folder",
     )
     add("--json", action="store_true", help="print findings or manifest as JSON")
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return _record(args)
     if args.benchmark is None or args.data is None:
         raise ConfigError(f"submit {args.action}: give the benchmark with --for and its data set with --data")
-    masks = Path(args.masks)
+    masks = args.masks
     place = served(args.benchmark)
     expected = place.expect(args.data)
     if args.action == "zip":
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def add_entry_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name an entry of a study."""
-    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
     parser.add_argument("--recipe", required=True)
     parser.add_argument("--seed", required=True, type=int)
@@ -132,7 +137,7 @@ def _record(args: argparse.Namespace) -> int:
         raise ConfigError("submit record: give the study of the entry with --study params/studies/<study>.yaml")
     plan = load_plan(args.study)
     entries = {entry.key: entry for entry in plan.entries if entry.benchmark_params.scoring is None}
-    entry = pick(entries, args.masks, what="entry that a server scores", where=f"study '{plan.study.study}'")
+    entry = pick(entries, str(args.masks), what="entry that a server scores", where=f"study '{plan.study.study}'")
     values = record_answer(entry, args.target)
     print(f"{entry.server_scores}: " + ", ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
     return 0

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.base.targets import Source, Target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one.add_argument(
         "file",
         metavar="FILE",
-        type=Path,
+        type=Source,
         nargs="?",
         help="the released file (default: weights/METHOD/RECIPE.pth, .pt, ...)",
     )
     one.add_argument("--recipe", help="which released system it is (default: the one that fits)")
     one.add_argument("--size", default="full", help="of the network (default: %(default)s)")
     one.add_argument(
-        "--out", type=Path, metavar="FILE", help="safetensors file (default: weights/METHOD/RECIPE.safetensors)"
+        "--out", type=Target, metavar="FILE", help="safetensors file (default: weights/METHOD/RECIPE.safetensors)"
     )
     one.add_argument("--json", action="store_true", help="print the record as JSON")
 

@@ -20,14 +20,18 @@ _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
 }
 _OPACITY = 0.5
+#: What an overlay says of itself, so that nothing but an overlay is replaced by one.
+_MARK = "masks drawn by vosrepro"
 
 
-def check_target(path: Path) -> None:
-    """Refuse an ending that is not known.
+def check_target(path: Path, *, force: bool = True) -> None:
+    """Refuse an ending that is not known and, without `force`, a file that is no overlay of ours.
 
     Raises:
-        ConfigError: naming those that are.
+        ConfigError: naming the endings, or the way out.
     """
+    if not force and path.exists() and not _is_ours(path):
+        raise ConfigError(f"{path} is there already and was not made by vosrepro: name another file, or add --force")
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(f"{path} cannot be written: an overlay is {' (H.264) or '.join(_FORMATS)} (VP9)")
 
@@ -80,6 +84,7 @@ def write_overlay(
     with atomic(target) as temporary:
         try:
             with av.open(str(temporary), "w", format=container_format, options=flags) as container:
+                container.metadata["comment"] = _MARK
                 stream: Any = None
                 for frame in frames:
                     image = _even(frame)
@@ -94,6 +99,17 @@ def write_overlay(
                     container.mux(stream.encode(None))
         except (FFmpegError, UnknownCodecError) as error:
             raise DataError(f"{target} cannot be encoded with {codec} ({error})") from error
+
+
+def _is_ours(path: Path) -> bool:
+    import av
+    from av.error import FFmpegError
+
+    try:
+        with av.open(str(path)) as container:
+            return _MARK in {value for name, value in container.metadata.items() if name.lower() == "comment"}
+    except (FFmpegError, OSError):
+        return False
 
 
 @cache

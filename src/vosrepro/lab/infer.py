@@ -18,6 +18,7 @@ import torch
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.machine import device_name, hardware, peak_memory, pick_device
+from vosrepro.base.targets import Place
 from vosrepro.base.types import Previewing, without_start_weights
 from vosrepro.inference.clock import FrameClock, FrameTime, summarize
 from vosrepro.methods import get_method
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", help="the recipe of that size whose network it is (default: the size's)")
     add(
         "--write",
+        type=Place,
         nargs="?",
         const="params/throughput.csv",
         metavar="CSV",

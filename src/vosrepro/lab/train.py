@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.machine import hardware, pick_device
+from vosrepro.base.targets import Place, Source
 from vosrepro.base.types import without_start_weights
 from vosrepro.costs.rates import (
     RATE_COLUMNS,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a stage, and how long to measure."""
-    parser.add_argument("--study", required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
     parser.add_argument("--recipe", required=True, help="the recipe that owns the stage")
     parser.add_argument("--seed", type=int, help="default: the study's first")
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random", action="store_true", help="one batch of noise for all steps: needs no data, measures no loader"
     )
-    parser.add_argument("--write", nargs="?", const=RATES, metavar="CSV", help=f"put a row into {RATES}")
+    parser.add_argument("--write", type=Place, nargs="?", const=RATES, metavar="CSV", help=f"put a row into {RATES}")
     parser.add_argument("--note", default="", help="circumstances, for the row's source")
 
 

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vosrepro.base.targets import Place, Source
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from vosrepro.lab.infer import size_argument
 
     add = parser.add_argument
-    add("--study", required=True, help="params/studies/<study>.yaml")
+    add("--study", type=Source, required=True, help="params/studies/<study>.yaml")
     add("--method", action="append", help="only this method (may be given several times)")
     add("--recipe", action="append", help="only frames of this recipe")
     add("--variant", action="append", help="only frames of this variant")
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--objects", type=int, nargs="+", default=[1, 2], help="in its frames (default: 1 2)")
     add("--threads", type=int, help="CPU threads of torch")
     add("--again", action="store_true", help="also count what the file holds already")
-    add("--write", nargs="?", const=WORK, metavar="CSV", help=f"put rows into {WORK}")
+    add("--write", type=Place, nargs="?", const=WORK, metavar="CSV", help=f"put rows into {WORK}")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -166,7 +166,7 @@ def asked_import(recipe: Any, model: Mapping[str, Any], method: str) -> str:
     return value_digest([recipe.model_dump(mode="json", exclude={"title"}), dict(model), code_of("import", method)])
 
 
-def clip_identity(
+def clip_request(
     *,
     frames: Any,
     masks: Mapping[str, str],
@@ -176,7 +176,7 @@ def clip_identity(
     short_side_px: int | None,
     weights: str | None,
 ) -> str:
-    """What the masks of a person's own clip depend on.
+    """What a person asks for when a clip of their own is segmented, whichever code does it.
 
     Args:
         frames: digest of the video file, or names and digests of the images.
@@ -187,8 +187,12 @@ def clip_identity(
         short_side_px: the size at which it runs; None: the clip's.
         weights: SHA-256 of the weights file.
     """
-    asked = [method, dict(model), dict(settings), short_side_px, code_of("clip", method)]
-    return value_digest([frames, dict(masks), asked, weights])
+    return value_digest([frames, dict(masks), method, dict(model), dict(settings), short_side_px, weights])
+
+
+def clip_identity(request: str, method: str) -> str:
+    """What the masks of a person's own clip depend on: what was asked for, and the code that does it."""
+    return value_digest([request, code_of("clip", method)])
 
 
 # -------------------------------------------------------------------------- data, scores and the report

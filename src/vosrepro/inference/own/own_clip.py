@@ -169,6 +169,20 @@ class OwnClip:
         """The mask file of a frame."""
         return self.masks[frame]
 
+    def check(self) -> None:
+        """Look at every mask that will be used, and at its frame.
+
+        Raises:
+            DataError: if one is missing or their sizes differ.
+        """
+        for frame in dict.fromkeys(self.starts.values()):
+            image, labels = self.image(self.frame_names.index(frame)), self.labels(frame)
+            if labels.shape != image.shape[:2]:
+                raise DataError(
+                    f"{self.where(frame)} is {labels.shape[1]}x{labels.shape[0]} pixels but its image is "
+                    f"{image.shape[1]}x{image.shape[0]}: draw the mask at the size of the frame"
+                )
+
     def _start_objects(self, frame: str) -> None:
         found = [int(value) for value in np.unique(self.labels(frame)) if value]
         if not found and not self.starts:

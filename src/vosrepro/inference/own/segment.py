@@ -28,11 +28,12 @@ from vosrepro.base.machine import peak_memory
 from vosrepro.base.provenance import provenance
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.overlay import blend, write_overlay
+from vosrepro.inference.own.kept import RECORD, STATE, clear, earlier_record, whole
 from vosrepro.inference.own.own_clip import FolderImages, OwnClip, VideoImages
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.inference.runner import Result, segment_video
 from vosrepro.methods import get_method
-from vosrepro.study.digests import clip_identity
+from vosrepro.study.digests import clip_identity, clip_request
 from vosrepro.weights.files import inference_model
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD = "segment.json"
-STATE = ".state"
 #: Between two saved states, on a CPU.
 SAVE_EVERY_S = 60.0
 #: Remembered frames of methods that would otherwise remember more and more of them.
@@ -55,7 +54,7 @@ _BOUND = "max_memory_entries"
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be segmented, how, and where the masks go."""
+    """What is to be segmented, how, and where the masks go; `force` replaces what others left there."""
 
     clip: OwnClip
     setup: Setup
@@ -63,6 +62,7 @@ class Job:
     device: torch.device
     short_side_px: int | None
     memory_entries: int | None = MEMORY_ENTRIES
+    force: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,6 +73,16 @@ class Job:
         if bounded and self.memory_entries is not None:
             settings.setdefault(_BOUND, self.memory_entries)
         return settings
+
+    @property
+    def sources(self) -> list[Path]:
+        """Every file that the masks are made from."""
+        images, weights = self.clip.images, self.setup.weights
+        if isinstance(images, FolderImages):
+            frames = list(images.paths)
+        else:
+            frames = [images.path] if isinstance(images, VideoImages) else []
+        return [*frames, *self.clip.masks.values(), *([weights] if weights else [])]
 
     def mask(self, frame: str) -> Path:
         """Where the mask of a frame goes."""
@@ -90,26 +100,45 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
         The record, with "reused" true if all masks were there already.
 
     Raises:
-        DataError: if the output folder holds other files, or clip and masks do not fit.
+        DataError: if the output folder holds work of others, or clip and masks do not fit; nothing is deleted then.
     """
-    identity = _identity(job)
-    old = _old_record(job)
-    if old is not None and old.get("identity") == identity and _complete(job, old):
+    request = _request(job)
+    identity = clip_identity(request, job.setup.method)
+    old = earlier_record(job.out, request, sources=job.sources, force=job.force)
+    same = old is not None and old.get("identity") == identity
+    if old is not None and same and whole(job.out, old):
         return {**old, "reused": True}
-    past = _past(job) if old is not None and old.get("identity") == identity else Past()
-    for frame in job.clip.frame_names:
-        if frame not in past.digests:
-            job.mask(frame).unlink(missing_ok=True)
-    begun = {"identity": identity, "finished": False, "provenance": provenance()}
+    job.clip.check()
+    setup = job.setup
+    model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
+    past = _past(job) if same else Past()
+    clear(job.out, old, keep=[job.mask(frame).name for frame in past.digests])
+    begun = {"identity": identity, "request": request, "finished": False, **_asked(job)}
     write_json(job.out / RECORD, begun)
     started = time.monotonic()
-    times, digests = _run(job, past, progress)
+    times, digests = _run(job, model, past, progress)
     shutil.rmtree(job.out / STATE, ignore_errors=True)
     record = {
         **begun,
         "finished": True,
-        "clip": job.clip.name,
         "frames": len(times),
+        "masks": {job.mask(frame).name: digest for frame, digest in digests.items()},
+        "masks_digest": value_digest(digests),
+        "frames_of_earlier_calls": len(past.digests),
+        "timing": summarize(times),
+        "memory": peak_memory(job.device),
+        "wall_seconds": round(time.monotonic() - started, 3),
+    }
+    write_json(job.out / RECORD, record)
+    return {**record, "reused": False}
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    """What the record says from the beginning, the files that will be written included."""
+    frames = list(job.clip.frame_names)
+    first = min(map(frames.index, job.clip.starts.values()))
+    return {
+        "clip": job.clip.name,
         "objects": sorted(job.clip.starts),
         "method": job.setup.method,
         "weights": None if job.setup.weights is None else str(job.setup.weights),
@@ -117,15 +146,10 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
         "variant": job.setup.variant,
         "settings": job.settings,
         "input_short_side_px": job.short_side_px,
-        "masks_digest": value_digest(digests),
-        "frames_of_earlier_calls": len(past.digests),
-        "timing": summarize(times),
-        "memory": peak_memory(job.device),
         "device": str(job.device),
-        "wall_seconds": round(time.monotonic() - started, 3),
+        "masks": {job.mask(frame).name: None for frame in frames[first:]},
+        "provenance": provenance(),
     }
-    write_json(job.out / RECORD, record)
-    return {**record, "reused": False}
 
 
 def overlay_clip(job: Job, target: Path, *, progress: Callable[[], object] = lambda: None) -> None:
@@ -197,10 +221,10 @@ class _Restored:
         return self.inner.step(frame, new)
 
 
-def _run(job: Job, past: Past, progress: Callable[[], object]) -> tuple[list[FrameTime], dict[str, str]]:
-    setup, settings = job.setup, job.settings
-    model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
-    segmenter: Segmenter = get_method(setup.method).segmenter(model, **settings)
+def _run(
+    job: Job, model: nn.Module | None, past: Past, progress: Callable[[], object]
+) -> tuple[list[FrameTime], dict[str, str]]:
+    segmenter: Segmenter = get_method(job.setup.method).segmenter(model, **job.settings)
     results = _results(job, segmenter, job.clip)
     if past.digests:
         try:
@@ -261,8 +285,8 @@ def _past(job: Job) -> Past:
     return Past(digests, times) if whole else Past()
 
 
-def _identity(job: Job) -> str:
-    """Digest of everything that the masks depend on."""
+def _request(job: Job) -> str:
+    """Digest of everything that the masks depend on, but for the code."""
     images = job.clip.images
     if isinstance(images, FolderImages):
         frames: Any = [[path.name, file_digest(path)] for path in images.paths]
@@ -271,7 +295,7 @@ def _identity(job: Job) -> str:
     else:
         frames = list(images.frame_names)
     weights = job.setup.weights
-    return clip_identity(
+    return clip_request(
         frames=frames,
         masks={frame: file_digest(path) for frame, path in job.clip.masks.items()},
         method=job.setup.method,
@@ -280,20 +304,3 @@ def _identity(job: Job) -> str:
         short_side_px=job.short_side_px,
         weights=file_digest(weights) if weights else None,
     )
-
-
-def _old_record(job: Job) -> dict[str, Any] | None:
-    """The record of an earlier call; refuses a folder that others filled."""
-    if (job.out / RECORD).is_file():
-        return read_json(job.out / RECORD)
-    if job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir())):
-        raise DataError(f"{job.out} holds files that `vosrepro segment` did not make: give another folder with --out")
-    return None
-
-
-def _complete(job: Job, record: Mapping[str, Any]) -> bool:
-    if not record.get("finished"):
-        return False
-    paths = [job.mask(frame) for frame in job.clip.frame_names]
-    digests = {path.stem: file_digest(path) for path in paths if path.is_file()}
-    return value_digest(digests) == record.get("masks_digest")
