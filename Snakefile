@@ -34,4 +34,5 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    start_warm_process()
     start_follower(JOBS.file)

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from vosrepro.study.digests import (
 )
 from vosrepro.study.params import Study, parse
 from vosrepro.study.plan import Plan, Run, StageNode, load_plan
+from vosrepro.training.devices.launch import THREADS
+from vosrepro.training.devices.requests import SOCKET
 from vosrepro.weights.released import released_file
 
 
@@ -224,6 +227,23 @@ def start_follower(study_file: Path) -> None:
             )
     except OSError as error:
         print(f"the MLflow follower did not start ({error}); the study goes on", file=sys.stderr)
+
+
+def start_warm_process() -> None:
+    """Start the process from which jobs of this machine are forked with torch loaded; never fails.
+
+    VOSREPRO_WARM= (empty) in the environment prevents it.
+    """
+    if SOCKET in os.environ or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        socket = Path(tempfile.mkdtemp(prefix="vosrepro-")) / "warm"
+        command = [sys.executable, "-m", "vosrepro.training.devices.warm", str(socket), str(os.getpid())]
+        environment = os.environ | dict.fromkeys(THREADS, "1")
+        subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+        os.environ[SOCKET] = str(socket)
+    except OSError as error:
+        print(f"the warm process did not start ({error}); the study goes on", file=sys.stderr)
 
 
 def _renew(path: Path, value: Any) -> None:

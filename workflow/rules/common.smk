@@ -4,7 +4,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     from vosrepro.base.errors import VosreproError
-    from vosrepro.workflow import Jobs, start_follower
+    from vosrepro.workflow import Jobs, start_follower, start_warm_process
 except ImportError as error:
     raise WorkflowError(f"vosrepro is not installed ({error}): run `make setup` first")
 

@@ -14,8 +14,6 @@ rule infer:
         "results/{study}/{method}/{recipe}/seed{seed}/inference.json",
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/infer.log",
-    benchmark:
-        "benchmarks/{study}/{method}/{recipe}/seed{seed}/infer.tsv"
     retries: 1
     threads: JOBS.threads(1)
     resources:

@@ -11,8 +11,6 @@ rule select:
         record="results/{study}/{method}/{recipe}/seed{seed}/selected.json",
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/select.log",
-    benchmark:
-        "benchmarks/{study}/{method}/{recipe}/seed{seed}/select.tsv"
     priority: 50
     threads: JOBS.threads(1)
     resources:

@@ -10,8 +10,6 @@ rule train:
         "results/{study}/{method}/{recipe}/seed{seed}/{stage}/metrics.jsonl",
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/train-{stage}.log",
-    benchmark:
-        "benchmarks/{study}/{method}/{recipe}/seed{seed}/train-{stage}.tsv"
     priority: 100  # the chain of stages is the longest path of the DAG
     retries: 1
     threads: JOBS.threads(1)

@@ -77,6 +77,13 @@ def peak_rss_mb(usage: resource.struct_rusage | None = None) -> float:
     return peak * (1 if sys.platform == "darwin" else 1024) / _MB
 
 
+def usage() -> dict[str, float]:
+    """CPU seconds of this process and of its children that have ended, and its peak memory in MB (10^6 bytes)."""
+    times = os.times()
+    spent = times.user + times.system + times.children_user + times.children_system
+    return {"cpu_seconds": round(spent, 2), "peak_rss_mb": round(peak_rss_mb(), 1)}
+
+
 def device_name(device: torch.device) -> str:
     """What a device is called in tables: the GPU's model, or "cpu"."""
     if device.type != "cuda":

@@ -6,7 +6,7 @@ A journal is a sequence of events, one JSON object a line:
      "tags": {...}, "pid": ..., "host": ..., "time": ...}
     {"event": "resume", "step": 120, "pid": ..., "host": ..., "time": ...}
     {"event": "metrics", "step": 130, "metrics": {"train/loss": 0.4}, "time": ...}
-    {"event": "end", "status": "FINISHED" | "FAILED", "metrics": {...}, "time": ...}
+    {"event": "end", "status": "FINISHED" | "FAILED", "metrics": {...}, "usage": {...}, "time": ...}
 
 Jobs write journals and never import mlflow; `vosrepro.tracking.store` mirrors them. A torn last line (a job
 killed while writing) is ignored by readers and cut off by the next writer.
@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import write_text
+from vosrepro.base.machine import usage
 from vosrepro.base.provenance import git_state
 
 
@@ -92,8 +93,8 @@ class Journal:
         self._append("metrics", step=step, metrics=clean)
 
     def end(self, status: str = "FINISHED", metrics: Mapping[str, float] | None = None) -> None:
-        """Close the run."""
-        self._append("end", status=status, metrics=dict(metrics or {}))
+        """Close the run, with the processor time and memory that its process has used so far."""
+        self._append("end", status=status, metrics=dict(metrics or {}), usage=usage())
 
     def _append(self, event: str, **fields: Any) -> None:
         if not self.enabled:

@@ -20,11 +20,13 @@ from pathlib import Path
 from vosrepro.base.errors import ConfigError, DeviceError
 from vosrepro.base.machine import usable_cores
 from vosrepro.training.devices.lease import Lease, lease
+from vosrepro.training.devices.requests import run_warm
 from vosrepro.training.devices.world import die_with_parent
 
 log = logging.getLogger(__name__)
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: What libraries of linear algebra ask, once, for their number of threads.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _MODULE = "vosrepro.cli"
 
 
@@ -102,7 +104,7 @@ def child_environment(
     env["CUDA_VISIBLE_DEVICES"] = ",".join(given.devices)
     env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     share = str(threads_per_process(threads, processes))
-    env |= dict.fromkeys(_THREADS, share)
+    env |= dict.fromkeys(THREADS, share)
     if processes > 1 and int(environment.get("SLURM_JOB_NUM_NODES", "1")) == 1:
         env.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all ranks are here, whatever the host is called
     return env
@@ -149,8 +151,8 @@ def launch(
 ) -> int:
     """Run a vosrepro command on leased devices.
 
-    With one process this process *becomes* the command (the lease lives on in its descriptors);
-    with several, torchrun starts them and this process waits.
+    With one process it runs in a fork of the workflow's warm process, or else this process *becomes* the command
+    (the lease lives on in its descriptors); with several, torchrun starts them and this process waits.
 
     Args:
         arguments: the command, e.g. ["train", "--study", ...].
@@ -177,6 +179,9 @@ def launch(
         env = child_environment(environment, given, processes=ranks, threads=threads)
         nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
         if ranks == 1 and nodes == 1:
+            status = run_warm(arguments, env, given.files)
+            if status is not None:
+                return status
             return _become([sys.executable, "-m", _MODULE, *arguments], env, given)
         return _attend(torchrun_command(arguments, ranks, environment), env, given)
 
