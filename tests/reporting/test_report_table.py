@@ -9,7 +9,17 @@ import pytest
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import csv_text, read_json, write_json
 from vosrepro.reporting import load_table
-from vosrepro.reporting.evidence.checks import BEATS_COPY_POINTS, Expected, expected_rows, load_expected, make_checks
+from vosrepro.reporting.evidence.checks import BEATS_COPY_POINTS, make_checks
+from vosrepro.reporting.evidence.expected import (
+    COLUMNS,
+    LEAST_RUNS,
+    WIDEST_POINTS,
+    Comparison,
+    Expected,
+    compare,
+    expected_rows,
+    load_expected,
+)
 from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
 from vosrepro.reporting.pages.outlets import score_rows, selection_rows, training_rows
 from vosrepro.study.plan import Plan
@@ -124,7 +134,7 @@ def test_cost_counts_the_whole_chain(finished: Plan) -> None:
 def test_checks_hold_and_fail_by_their_thresholds(own_copy: Plan) -> None:
     checks = {c.title: c for c in make_checks(load_table(own_copy))}
     title = "stm/s02/top50 beats copy on DAVIS 2016 val"
-    order = "stm/s02/top50 is no worse than s0 on DAVIS 2016 val"
+    order = "stm/s02/top50 is better than s0 on DAVIS 2016 val"
     assert checks[order].passed is True
     for seed in (0, 1):
         path = own_copy.run("stm", "s02", seed).folder / "top50/davis16-val/score.json"
@@ -154,23 +164,85 @@ def test_checks_without_scores_are_not_run(unstarted: Plan) -> None:
     assert {c.passed for c in checks} == {None}
 
 
-def test_expected_results_compare_with_themselves(own_copy: Plan, tmp_path: Path) -> None:
+TRAINED = Key("stm", "s02", "top50", "davis16-val", "J&F-Mean")
+UNTRAINED = TRAINED._replace(recipe="untrained")
+COPY = Key("copy", "none", "default", "davis16-val", "J&F-Mean")
+
+
+def _compared(plan: Plan, *expected: Expected) -> Comparison:
+    return next(iter(compare(load_table(plan), {each.key: each for each in expected})))
+
+
+def _ours(plan: Plan, key: Key) -> float:
+    rows = load_table(plan).rows
+    (row,) = [r for r in rows if (r.method, r.recipe, r.variant, r.benchmark.benchmark) == key[:4]]
+    assert row.headline.mean is not None
+    return row.headline.mean
+
+
+def test_reference_results_written_by_a_study_are_those_of_its_rows(own_copy: Plan, tmp_path: Path) -> None:
     path = tmp_path / "expected.csv"
     path.write_text(csv_text(expected_rows(load_table(own_copy))))
+    expected = load_expected(path)
+    assert expected is not None
+    assert expected[TRAINED].value == pytest.approx(_ours(own_copy, TRAINED), abs=5e-4)
+    assert expected[TRAINED].seeds == "0 1"
+    assert len(expected) == len(load_table(own_copy).rows)
+
+
+@pytest.mark.parametrize(("beyond", "passed"), [(-0.01, True), (0.01, False)])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_result_outside_the_range_of_eight_runs_fails(own_copy: Plan, side: int, beyond: float, passed: bool) -> None:
+    inside = Expected(TRAINED, 0.0, 1.0, LEAST_RUNS)
+    value = _ours(own_copy, TRAINED) + side * (inside.allowance + beyond)
+    assert _compared(own_copy, Expected(TRAINED, value, 1.0, LEAST_RUNS)).passed is passed
+
+
+@pytest.mark.parametrize(("off", "passed"), [(0.0004, True), (0.001, False)])
+def test_results_without_chance_are_compared_exactly(own_copy: Plan, off: float, passed: bool) -> None:
+    assert _compared(own_copy, Expected(COPY, _ours(own_copy, COPY) + off, 0.0, 4)).passed is passed
+
+
+def test_what_could_not_fail_is_no_check(own_copy: Plan) -> None:
+    ours = _ours(own_copy, TRAINED)
+    few = _compared(own_copy, Expected(TRAINED, ours, 1.0, LEAST_RUNS - 1))
+    assert (few.passed, few.reason) == (None, "7 of 8 reference runs")
+    wide = _compared(own_copy, Expected(TRAINED, ours, WIDEST_POINTS / 3.5, LEAST_RUNS))
+    assert wide.reference.allowance > WIDEST_POINTS
+    assert (wide.passed, "too variable" in wide.reason) == (None, True)
+    steady = Expected(TRAINED, ours, 1.0, LEAST_RUNS)
+    floor = Expected(COPY, ours - steady.allowance + 0.1, 0.0, 4)
+    assert _compared(own_copy, steady, floor).reason.startswith("cannot fail")
+    lower = Expected(COPY, floor.value - 0.2, 0.0, 4)
+    assert _compared(own_copy, steady, lower).passed is True
+    assert _compared(own_copy, steady, lower).border.startswith("0.1 points from copy")
+    bare = Expected(UNTRAINED, lower.value + 0.2, 0.0, 4)
+    assert _compared(own_copy, steady, lower, bare).reason.startswith("cannot fail")
+
+
+def test_an_untrained_row_is_compared_if_a_trained_one_would_fail_it(own_copy: Plan) -> None:
+    ours = _ours(own_copy, UNTRAINED)
+    bare = Expected(UNTRAINED, ours, 1.0, LEAST_RUNS)
+    near, far = (Expected(TRAINED, ours + bare.allowance + d, 1.0, LEAST_RUNS) for d in (-0.1, 0.1))
+    assert _compared(own_copy, bare, near).reason.startswith("cannot fail")
+    assert _compared(own_copy, bare, far).passed is True
+
+
+def test_what_is_no_check_is_listed_apart_with_its_reason(own_copy: Plan, tmp_path: Path) -> None:
+    path = tmp_path / "expected.csv"
+    lines = [COLUMNS, [*TRAINED, "10.0", "1.0", "3", "0 1 2", ""], [*COPY, "10.0", "0.0", "4", "", ""]]
+    path.write_text(csv_text(lines))
     study = own_copy.study.model_copy(update={"expected": str(path)})
     plan = Plan(study, own_copy.methods, own_copy.benchmarks, own_copy.runs, own_copy.entries)
-    checks = [c for c in make_checks(load_table(plan)) if c.group.startswith("Your installation")]
-    assert len(checks) == len(load_table(plan).rows)
-    assert all(c.passed for c in checks)
-    key, value = next(iter((load_expected(path) or {}).items()))
-    path.write_text(path.read_text().replace(f"{value.value:.3f}", f"{value.value - 30:.3f}"))
-    failed = [c.title for c in make_checks(load_table(plan)) if c.passed is False]
-    assert any(f"{key.method}/{key.recipe}/{key.variant} on {key.benchmark}" == t for t in failed)
+    few, exact = make_checks(load_table(plan))[-2:]
+    assert (few.group, few.passed, few.reason) == ("Not compared: no check", None, "3 of 8 reference runs")
+    assert (exact.group.endswith("exactly"), exact.passed) == (True, False)
 
 
-def test_a_malformed_expected_row_names_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", ["high,0,1,,", "1.0,,1,,", "1.0,0,some,,"])
+def test_a_malformed_expected_row_names_its_line(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "expected.csv"
-    path.write_text("method,recipe,variant,benchmark,metric,value,spread,runs\nstm,s0,top50,b,J-Mean,high,0,1\n")
+    path.write_text(f"{','.join(COLUMNS)}\nstm,s0,top50,b,J-Mean,{bad}\n")
     with pytest.raises(ConfigError, match="expected.csv, line 2"):
         load_expected(path)
 
@@ -191,7 +263,7 @@ def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
 @pytest.mark.parametrize(
     ("spread", "runs", "allowed"),
     # t(0.995) is 4.032 with 5 and 9.925 with 2 degrees of freedom
-    [(2.0, 6, 4.032 * 2 * (7 / 6) ** 0.5), (2.0, 3, 9.925 * 2 * (4 / 3) ** 0.5), (0.0, 6, 1.0), (5.0, 1, 1.0)],
+    [(2.0, 6, 4.032 * 2 * (7 / 6) ** 0.5), (2.0, 3, 9.925 * 2 * (4 / 3) ** 0.5), (0.0, 6, 0.0005)],
 )
 def test_a_reference_allows_what_one_more_run_may_differ(spread: float, runs: int, allowed: float) -> None:
     key = Key("stm", "s0", "top50", "b", "J-Mean")

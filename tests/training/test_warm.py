@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -133,7 +134,7 @@ def test_it_ends_when_its_asker_is_killed(ask, tmp_path):
     job = int((tmp_path / "ready").read_text())
     asked.kill()
     asked.communicate()
-    wait_for(lambda: not os.path.exists(f"/proc/{job}"))
+    wait_for(lambda: not Path(f"/proc/{job}").exists())
 
 
 def test_a_death_by_signal_is_a_failure(ask):

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Render, then say where the first page lies."""
     from vosrepro.base.files import csv_text, write_text
     from vosrepro.reporting import load_table, render
-    from vosrepro.reporting.evidence.checks import expected_rows
+    from vosrepro.reporting.evidence.expected import expected_rows
     from vosrepro.reporting.pages.outlets import write_outlets
     from vosrepro.study.plan import load_plan
 

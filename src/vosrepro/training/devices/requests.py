@@ -65,9 +65,7 @@ def run_warm(arguments: Sequence[str], environment: Mapping[str, str], files: Se
     return status if status >= 0 else 128 - status
 
 
-def _send(
-    warm: socket.socket, arguments: Sequence[str], environment: Mapping[str, str], files: Sequence[int]
-) -> None:
+def _send(warm: socket.socket, arguments: Sequence[str], environment: Mapping[str, str], files: Sequence[int]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     request = {

@@ -1,7 +1,7 @@
 """A process that has torch loaded and forks a job from itself in a tenth of a second.
 
-`python -m vosrepro.training.devices.warm SOCKET PID` starts it beside a workflow, whose many small jobs would else spend
-most of their time importing. `vosrepro.training.devices.launch` asks it for a job: the job gets the asker's
+`python -m vosrepro.training.devices.warm SOCKET PID` starts it beside a workflow, whose many small jobs would else
+spend most of their time importing. `vosrepro.training.devices.launch` asks it for a job: the job gets the asker's
 arguments, environment, folder, files and signals, and ends with it, so nothing but its start is another. Where the
 process is not there, is of another environment, or the code has changed since it was loaded, jobs start as ever.
 
@@ -167,7 +167,7 @@ def _may_fork(request: Mapping[str, Any], loaded: str) -> bool:
     """Whether a job started here would be the same as one that is started anew."""
     environment = request["environment"]
     same = request["place"] == place() and request["source"] == loaded == source_state()
-    alone = threading.active_count() == 1 and len(os.listdir("/proc/self/task")) == 1
+    alone = threading.active_count() == 1 and len(list(Path("/proc/self/task").iterdir())) == 1
     return same and alone and all(environment.get(name) == os.environ.get(name) == "1" for name in THREADS)
 
 
