@@ -49,7 +49,7 @@ START = """
 import sys
 from pathlib import Path
 from vosrepro.training.devices import launch
-launch._MODULE = "fake_vosrepro"
+launch.MODULE = "fake_vosrepro"
 status = launch.launch(sys.argv[3:], gpus=int(sys.argv[1]), processes=int(sys.argv[2]) or None, threads=2,
                        root=Path("leases"), timeout_s=5)
 assert "torch" not in sys.modules
@@ -223,7 +223,7 @@ def test_wrong_uses_are_explained(tmp_path, monkeypatch):
 SELF = """
 import sys
 from vosrepro.training.devices import launch
-launch._MODULE = "fake_vosrepro"
+launch.MODULE = "fake_vosrepro"
 from vosrepro.cli import main
 sys.exit(main(sys.argv[1:]))
 """

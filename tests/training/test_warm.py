@@ -130,8 +130,9 @@ def test_a_signal_to_the_asker_reaches_it(ask, tmp_path, number):
 
 def test_it_ends_when_its_asker_is_killed(ask, tmp_path):
     asked = ask("wait")
-    wait_for((tmp_path / "ready").exists)
-    job = int((tmp_path / "ready").read_text())
+    ready = tmp_path / "ready"
+    wait_for(lambda: ready.exists() and ready.read_text())
+    job = int(ready.read_text())
     asked.kill()
     asked.communicate()
     wait_for(lambda: not Path(f"/proc/{job}").exists())

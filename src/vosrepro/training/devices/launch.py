@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 #: What libraries of linear algebra ask, once, for their number of threads.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_MODULE = "vosrepro.cli"
+#: Whose `main` runs a command.
+MODULE = "vosrepro.cli"
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:
@@ -130,7 +131,7 @@ def torchrun_command(arguments: Sequence[str], processes: int, environment: Mapp
         ]
     else:
         command += ["--standalone"]
-    return [*command, f"--nproc-per-node={processes}", "-m", _MODULE, *arguments]
+    return [*command, f"--nproc-per-node={processes}", "-m", MODULE, *arguments]
 
 
 def first_host(environment: Mapping[str, str]) -> str:
@@ -182,7 +183,7 @@ def launch(
             status = run_warm(arguments, env, given.files)
             if status is not None:
                 return status
-            return _become([sys.executable, "-m", _MODULE, *arguments], env, given)
+            return _become([sys.executable, "-m", MODULE, *arguments], env, given)
         return _attend(torchrun_command(arguments, ranks, environment), env, given)
 
 

@@ -29,7 +29,7 @@ from typing import Any
 
 from vosrepro.methods import REGISTRY
 from vosrepro.tracking.processes import Process
-from vosrepro.training.devices.launch import THREADS
+from vosrepro.training.devices.launch import MODULE, THREADS
 from vosrepro.training.devices.requests import ACCEPTED, REFUSED, place, source_state
 from vosrepro.training.devices.world import die_with_parent
 
@@ -178,9 +178,7 @@ def main() -> int:
     if job is None:
         return 0
     job.begin()
-    from vosrepro.cli import main as command
-
-    return command(job.request["arguments"])
+    return import_module(MODULE).main(job.request["arguments"])
 
 
 if __name__ == "__main__":
