@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -97,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             format="%(asctime)s %(message)s",
             datefmt="%H:%M:%S",
         )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
     try:
         return _dispatch(arguments)
     except VosreproError as error:

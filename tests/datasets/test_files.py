@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.names import frame_files
 from vosrepro.datasets import training_videos
 from vosrepro.datasets.prepare import checking
 from vosrepro.datasets.prepare.inventory import Inventory
 from vosrepro.datasets.prepare.listing import Listing
-from vosrepro.datasets.sets.files import FilesByStem, FolderFiles, file_names, frame_names
+from vosrepro.datasets.sets.files import FilesByStem, FolderFiles, frame_names
 from vosrepro.study.params import DataParams
 
 
@@ -41,9 +42,9 @@ def test_files_are_found_by_their_stem_as_in_a_dictionary():
 def test_only_visible_files_with_the_ending_are_listed(tmp_path: Path):
     for name in ("b.JPG", "a.jpeg", "._a.jpeg", "c.png"):
         (tmp_path / name).write_bytes(b"")
-    assert file_names(tmp_path, (".jpg", ".jpeg")) == ["a.jpeg", "b.JPG"]
+    assert frame_files(tmp_path, (".jpg", ".jpeg")) == ["a.jpeg", "b.JPG"]
     with pytest.raises(DataError, match="the folder .*none is missing"):
-        file_names(tmp_path / "none", (".jpg",))
+        frame_files(tmp_path / "none", (".jpg",))
 
 
 def _many(root: Path, videos: int, frames: int) -> DataParams:

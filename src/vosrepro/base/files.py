@@ -48,10 +48,19 @@ def atomic(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_text(path: Path | str) -> str:
+    """Read UTF-8 text; the byte-order mark that some editors write is left out.
+
+    Raises:
+        OSError, UnicodeDecodeError: left to the caller, who knows what the file is.
+    """
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
 def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; names of files that are not UTF-8 keep their bytes."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -67,7 +76,7 @@ def read_json(path: Path | str) -> Any:
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: run the step that makes it first") from error
     except ValueError as error:
@@ -82,7 +91,7 @@ def read_rows(path: Path | str, columns: tuple[str, ...]) -> Iterator[tuple[int,
     """
     path = Path(path)
     try:
-        file = path.open(encoding="utf-8", newline="")
+        file = path.open(encoding="utf-8-sig", newline="")
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing: restore it from the repository") from error
     with file:

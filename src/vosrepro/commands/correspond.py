@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if out.suffix not in (".png", ".npy"):
         raise ConfigError(f"--out {out} must end with .png or .npy")
     device = pick_device(args.device)
-    images = [read_frame(path) for path in (args.source, args.target)]
+    images = [read_frame(path, upright=True) for path in (args.source, args.target)]
     if images[0].shape != images[1].shape:
         raise DataError(
             f"{args.source} is {_size(images[0])} pixels but {args.target} is {_size(images[1])}: "

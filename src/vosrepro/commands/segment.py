@@ -5,8 +5,9 @@
 
 VIDEO is a file of any format that FFmpeg reads or a folder of JPEG or PNG frames. A MASK is a palette or
 grey PNG of the frame's size: 0 is background, each object has a value of its own (1, 2, ...), or one
-object is white. A single MASK belongs to the first frame; of several each says its frame, FRAME=MASK (a
-number from 0, or the frame's name), or is called like it. An object begins where its mask is given.
+object is white. A single MASK belongs to the first frame; of several each says its frame, FRAME=MASK (the
+frame's name or its number; where names are no numbers, the first is 0), or is called like it. An object begins where
+its mask is given. Photos that viewers turn are turned; masks fit what is seen.
 
 Masks go to --out as palette PNGs of the clip's size, one for each frame from the first mask on. The same call
 again does nothing if the clip is finished; if it was interrupted, it goes on from the state that is saved

@@ -149,7 +149,7 @@ def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device
             short_side_px=run.size.input_short_side_px,
         )
         predictions[video.name] = {result.frame: result.labels for result in results}
-        truth[video.name] = {f: read_annotation(video, f) for f in sorted(video.annotations)}
+        truth[video.name] = {f: read_annotation(video, f) for f in video.annotations}
     values = score(predictions, truth).global_
     return {name: float(values[name]) for name in _METRICS}
 

@@ -183,7 +183,7 @@ class Score:
             return
         table = pa.table(
             {
-                name: pa.array(values).dictionary_encode() if isinstance(values, list) else values
+                name: pa.array(map(_utf8, values)).dictionary_encode() if isinstance(values, list) else values
                 for name, values in columns.items()
             }
         )
@@ -223,3 +223,8 @@ def _long_sequences(rows: Sequence[ObjectScore]) -> list[str]:
         f"{len(long)} sequence(s) have more than 255 scored frames ({', '.join(long[:3])}): the official "
         "tool's decay overflows there; ours uses wide integers"
     ]
+
+
+def _utf8(name: Any) -> Any:
+    """A name as Parquet takes it; of one that is not UTF-8 the foreign bytes become question marks."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(name, str) else name

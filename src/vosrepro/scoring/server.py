@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.files import file_digest
+from vosrepro.base.files import file_digest, read_text
 from vosrepro.scoring.submission import Server
 from vosrepro.study.plan import Entry
 from vosrepro.study.records import InferenceRecord, Provenance, ServerAnswer
@@ -106,7 +106,7 @@ def _complete(path: Path, server: Server, found: Mapping[str, float], *, slack: 
 def _text(path: Path) -> str:
     try:
         if not zipfile.is_zipfile(path):
-            return path.read_text(encoding="utf-8")
+            return read_text(path)
         with zipfile.ZipFile(path) as archive:
             return archive.read(_SCORES).decode("utf-8")
     except KeyError as error:

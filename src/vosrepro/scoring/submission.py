@@ -17,8 +17,9 @@ import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError, ProtocolError
 from vosrepro.base.files import atomic, file_digest, read_json
+from vosrepro.base.names import frame_files
 from vosrepro.scoring.counting.packing import VOID, labels_in
-from vosrepro.scoring.counting.png import Malformed, decode
+from vosrepro.scoring.counting.png import LabelImage, Malformed, decode
 from vosrepro.scoring.counting.trees import FolderTree, ZipTree, open_tree
 
 Server = Literal["davis", "youtube"]
@@ -90,7 +91,7 @@ def expect_davis(root: Path | str, *, split: str = "test-dev") -> dict[str, Expe
     root = Path(root)
     expected = {}
     for name in read_list(root / "ImageSets" / "2017" / f"{split}.txt"):
-        frames = sorted(p.stem for p in (root / "JPEGImages" / "480p" / name).glob("*.jpg"))
+        frames = _frames(root / "JPEGImages" / "480p" / name)
         if not frames:
             raise DataError(f"{root}/JPEGImages/480p/{name} holds no image: unzip the {split} archive")
         mask = root / "Annotations" / "480p" / name / f"{frames[0]}.png"
@@ -117,10 +118,13 @@ def expect_youtube(root: Path | str) -> dict[str, Expected]:
         raise DataError(f"{root}/meta.json is not one of YouTube-VOS ({error!r})") from error
     expected = {}
     for name, starts in sorted(videos.items()):
-        frames = sorted(p.stem for p in (root / "JPEGImages" / name).glob("*.jpg"))
+        frames = _frames(root / "JPEGImages" / name)
         if not frames:
             raise DataError(f"{root}/JPEGImages/{name} holds no image: unzip the archive again")
-        frames = frames[frames.index(min(starts.values())) :] if starts else frames
+        absent = [frame for frame in starts.values() if frame not in frames]
+        if absent:
+            raise DataError(f"{root}/JPEGImages/{name}/{absent[0]}.jpg is missing, where meta.json begins an object")
+        frames = frames[min(map(frames.index, starts.values()), default=0) :]
         given = {f: root / "Annotations" / name / f"{f}.png" for f in set(starts.values())}
         expected[name] = Expected(tuple(frames), starts, given)
     return expected
@@ -296,7 +300,7 @@ def _check_mask(
         if label not in wanted.starts:
             known = ", ".join(map(str, wanted.starts)) or "none"
             yield Finding("error", name, frame, f"holds id {label}; the objects are {known}")
-        elif frame < wanted.starts[label]:
+        elif wanted.frames.index(frame) < wanted.frames.index(wanted.starts[label]):
             message = f"holds id {label}, which only begins on frame {wanted.starts[label]}"
             yield Finding("error", name, frame, message)
         elif frame != wanted.starts[label]:
@@ -306,7 +310,7 @@ def _check_mask(
 
 
 def _check_given(name: str, frame: str, labels: np.ndarray, wanted: Expected) -> Iterator[Finding]:
-    given = decode(_bytes(wanted.given[frame])).array()
+    given = _given(wanted.given[frame]).array()
     for object_id in [k for k, start in wanted.starts.items() if start == frame]:
         if not np.array_equal(labels == object_id, given == object_id):
             message = f"object {object_id} differs from its given mask"
@@ -316,15 +320,23 @@ def _check_given(name: str, frame: str, labels: np.ndarray, wanted: Expected) ->
 def _size(wanted: Expected) -> tuple[int, int] | None:
     """Height and width of the given masks."""
     for path in wanted.given.values():
-        return decode(_bytes(path))[:2]
+        return _given(path)[:2]
     return None
 
 
+def _frames(folder: Path) -> list[str]:
+    return [name.rpartition(".")[0] for name in frame_files(folder, (".jpg", ".jpeg"))] if folder.is_dir() else []
+
+
 def _labels(path: Path) -> list[int]:
+    return [label for label in labels_in(_given(path)) if label != VOID]
+
+
+def _given(path: Path) -> LabelImage:
     try:
-        return [label for label in labels_in(decode(_bytes(path))) if label != VOID]
+        return decode(_bytes(path))
     except Malformed as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+        raise DataError(f"{path}, a given mask, cannot be read: {error}") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vosrepro.base.errors import ConfigError, nearest
+from vosrepro.base.files import read_text
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.]*(-[a-z0-9.]+)*$")]
 Positive = Annotated[int, Field(gt=0)]
@@ -328,7 +329,7 @@ def read_yaml(path: Path | str) -> Any:
     """
     path = Path(path)
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
         names = sorted(p.name for p in path.parent.glob("*.yaml"))
         hint = f"; there are {', '.join(names)}" if names else ""

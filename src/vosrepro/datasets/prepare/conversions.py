@@ -14,6 +14,7 @@ from pathlib import Path
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import atomic
 from vosrepro.base.labels import read_labels, write_labels
+from vosrepro.base.names import listed, visible
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import IMAGES, list_videos, read_frame
 from vosrepro.study.params import DataParams
@@ -101,9 +102,8 @@ def _resize_video(source: Path, target: Path, name: str) -> int:
     from PIL import Image
 
     count = 0
-    for path in sorted((source / "JPEGImages" / name).iterdir()):
-        if path.suffix.lower() not in IMAGES or path.name.startswith("."):
-            continue
+    images, masks = source / "JPEGImages" / name, source / "Annotations" / name
+    for path in (images / file for file in listed(images, IMAGES)):
 
         def frame(temporary: Path, path: Path = path) -> None:
             image = Image.fromarray(read_frame(path))
@@ -111,7 +111,7 @@ def _resize_video(source: Path, target: Path, name: str) -> int:
             image.resize(size, Image.Resampling.BICUBIC).save(temporary, "JPEG", quality=_QUALITY)
 
         count += _made(target / "JPEGImages" / name / path.name, frame)
-    for path in sorted((source / "Annotations" / name).glob("[!.]*.png")):
+    for path in (masks / file for file in listed(masks, (".png",))):
         place = target / "Annotations" / name / path.name
         if not place.is_file():
             labels = Image.fromarray(read_labels(path))
@@ -139,7 +139,7 @@ def gather_pairs(source: Path, target: Path) -> int:
         DataError: if an image lacks its mask, two images have one name, or a file cannot be read.
     """
     try:
-        files = sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith("."))
+        files = sorted(p for p in source.rglob("*") if p.is_file() and visible(p.name))
     except OSError as error:
         raise DataError(f"the folder {source} cannot be read") from error
     images: dict[str, Path] = {}
@@ -183,10 +183,7 @@ def _plain(path: Path, temporary: Path, *, color: bool) -> None:
 
 def _pairs(source: Path) -> Iterator[tuple[Path, Path]]:
     """Images with their masks; BIG writes x_im.png and x_gt.png."""
-    try:
-        files = sorted(p for p in source.iterdir() if not p.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"the folder {source} is missing or cannot be read") from error
+    files = [source / name for name in listed(source, (*IMAGES, ".png"))]
     by_name = {p.name: p for p in files}
     for path in files:
         stem = path.stem.removesuffix("_im")

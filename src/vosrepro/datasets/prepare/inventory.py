@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.names import frame_files
 from vosrepro.datasets.sets import alibaba, davis, imagenet, imagenet_vid, static, youtube
 from vosrepro.datasets.sets.folders import kept_list, set_folder
 from vosrepro.datasets.sets.video import IMAGES, list_frames, list_masks, list_videos, read_list
@@ -235,8 +236,8 @@ def _video(found: Inventory, images: Path, masks: Path, *, needed: str) -> Path 
         masks: folder of the masks.
         needed: which frames must have a mask: "all", "first", or "some" (each mask has a frame).
     """
-    frames = _sorted_files(images, IMAGES)
-    labels = {p.stem: p for p in _sorted_files(masks, (".png",))}
+    frames = _files(images, IMAGES)
+    labels = {p.stem: p for p in _files(masks, (".png",))}
     if not frames:
         found.defects.append(f"{images} is missing or has no JPEG")
         return None
@@ -254,14 +255,11 @@ def _video(found: Inventory, images: Path, masks: Path, *, needed: str) -> Path 
     alone = sorted(set(labels) - set(names))
     if alone:
         found.defects.append(f"{images / alone[0]}.jpg is missing, but its mask is there")
-    return labels[min(labels)]
+    return next(iter(labels.values()))
 
 
-def _sorted_files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    return sorted(p for p in visible if p.suffix.lower() in endings)
+def _files(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    return [folder / name for name in frame_files(folder, endings)] if folder.is_dir() else []
 
 
 #: Part -> how to list it.

@@ -73,7 +73,7 @@ class Listing:
             DataError: if the file is missing or no listing.
         """
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:
                 table = csv.DictReader(file)
                 rows = {
                     (row["part"], row["folder"]): FolderFacts(

@@ -5,14 +5,13 @@ Names are kept once for all folders that have the same ones, and paths are made 
 
 from __future__ import annotations
 
-import os
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
-from vosrepro.base.errors import DataError
+from vosrepro.base.names import natural
 
 _KNOWN: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -22,7 +21,7 @@ class FolderFiles(Sequence[Path]):
 
     Args:
         folder: where they lie.
-        names: file names, sorted.
+        names: file names, in the order of `vosrepro.base.names`.
     """
 
     __slots__ = ("folder", "names")
@@ -53,11 +52,11 @@ class FolderFiles(Sequence[Path]):
 
 
 class FilesByStem(Mapping[str, Path]):
-    """Files of one folder by their names without ending, sorted.
+    """Files of one folder by their names without ending, in that order.
 
     Args:
         folder: where they lie.
-        names: file names, sorted.
+        names: file names, in the order of `vosrepro.base.names`.
     """
 
     __slots__ = ("folder", "names")
@@ -68,7 +67,7 @@ class FilesByStem(Mapping[str, Path]):
 
     def __getitem__(self, stem: str) -> Path:
         """The file of a stem."""
-        for name in self.names[bisect_left(self.names, stem) :]:
+        for name in self.names[bisect_left(self.names, natural(stem), key=natural) :]:
             if name_stem(name) == stem:
                 return self.folder / name
             if not name.startswith(stem):
@@ -94,22 +93,6 @@ def frame_names(frames: Sequence[Path]) -> list[str]:
     if isinstance(frames, FolderFiles):
         return [name_stem(name) for name in frames.names]
     return [path.stem for path in frames]
-
-
-def file_names(folder: Path, endings: Sequence[str]) -> list[str]:
-    """Sorted names of the visible files with one of the endings (lower case, with the dot).
-
-    Archives made on a Mac bring `._00000.jpg` beside `00000.jpg`.
-
-    Raises:
-        DataError: if the folder is missing or cannot be read.
-    """
-    wanted = tuple(endings)
-    try:
-        names = os.listdir(folder)  # noqa: PTH208 (a path for each would cost more than the listing)
-    except OSError as error:
-        raise DataError(f"the folder {folder} is missing or cannot be read") from error
-    return sorted(n for n in names if not n.startswith(".") and n.lower().endswith(wanted))
 
 
 def _shared(names: Iterable[str]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.names import folder_names, listed
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import read_list
 
@@ -89,11 +90,11 @@ def classes(data: DataParams) -> list[str]:
 def _classes(folder: Path) -> tuple[str, ...]:
     train, archive, val = folder / "train", folder / TRAIN_TAR, folder / "val"
     if train.is_dir():
-        where, found = train, _folders(train)
+        where, found = train, folder_names(train)
     elif archive.is_file():
         where, found = archive, sorted(Path(m.name).stem for m in _members(archive, ".tar"))
-    elif val.is_dir() and _folders(val):
-        where, found = val, _folders(val)
+    elif val.is_dir() and folder_names(val):
+        where, found = val, folder_names(val)
     elif (folder / DEVKIT / TRUTH).is_file():
         where, found = folder / DEVKIT / TRUTH, sorted(set(_devkit_classes(folder)))
     else:
@@ -130,8 +131,8 @@ def validation_images(data: DataParams) -> list[LabeledImage]:
     folder = set_folder("imagenet", data)
     names = _classes(folder)
     val, archive = folder / "val", folder / VAL_TAR
-    if val.is_dir() and _folders(val):
-        unknown = [name for name in _folders(val) if name not in names]
+    if val.is_dir() and folder_names(val):
+        unknown = [name for name in folder_names(val) if name not in names]
         if unknown:
             raise DataError(
                 f"{val / unknown[0]} is a class that the training half does not have: both halves must "
@@ -140,8 +141,7 @@ def validation_images(data: DataParams) -> list[LabeledImage]:
         present = tuple(name for name in names if (val / name).is_dir())
         return list(_in_folders(val, present, labels={n: i for i, n in enumerate(names)}))
     if val.is_dir():
-        files = sorted(p for p in val.iterdir() if p.suffix.lower() in _ENDINGS)
-        found = [(p.name, p, None) for p in files]
+        found = [(name, val / name, None) for name in listed(val, _ENDINGS)]
     elif archive.is_file():
         found = [
             (m.name, archive, (m.offset_data, m.size))
@@ -165,12 +165,12 @@ def _in_folders(
     folder: Path, names: tuple[str, ...], *, labels: Mapping[str, int] | None = None
 ) -> Iterator[LabeledImage]:
     for number, name in enumerate(names):
-        files = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in _ENDINGS)
+        files = listed(folder / name, _ENDINGS)
         if not files:
             raise DataError(f"{folder / name} has no JPEG: extract the archive of this class again")
         label = labels[name] if labels else number
-        for path in files:
-            yield LabeledImage(f"{name}/{path.name}", path, label)
+        for file in files:
+            yield LabeledImage(f"{name}/{file}", folder / name / file, label)
 
 
 def _in_train_tar(archive: Path, names: tuple[str, ...]) -> Iterator[LabeledImage]:
@@ -230,7 +230,7 @@ def label_files(data: DataParams) -> list[Path]:
     """The files that say the classes of the validation images; none if their folders do."""
     folder = set_folder("imagenet", data)
     val = folder / "val"
-    if val.is_dir() and _folders(val):
+    if val.is_dir() and folder_names(val):
         return []
     return [folder / DEVKIT / TRUTH, folder / DEVKIT / "meta.mat"]
 
@@ -284,8 +284,3 @@ def _no_training_half(folder: Path) -> DataError:
         f"{folder} has neither train/<class>/*.JPEG nor {TRAIN_TAR}: download ILSVRC2012 from "
         "image-net.org and put its files there"
     )
-
-
-def _folders(path: Path) -> list[str]:
-    """Names of the visible folders in a folder, sorted."""
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import DataError
-from vosrepro.datasets.sets.files import file_names, frame_names
+from vosrepro.base.names import listed
+from vosrepro.datasets.sets.files import frame_names
 from vosrepro.datasets.sets.folders import set_folder
 from vosrepro.datasets.sets.video import (
     IMAGES,
@@ -92,4 +93,4 @@ def open_snippet(folder: Path, name: str) -> Video:
 
 
 def _has_frames(folder: Path) -> bool:
-    return bool(file_names(folder, IMAGES))
+    return bool(listed(folder, IMAGES))

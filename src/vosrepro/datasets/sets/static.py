@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.names import folder_names, listed
 from vosrepro.datasets.sets.folders import SOURCES, set_folder
 from vosrepro.datasets.sets.video import IMAGES, StaticImage
 
@@ -45,15 +46,12 @@ def part_images(folder: Path, part: str) -> list[StaticImage]:
         return []
     if part != "fss":
         return _flat(place, folder)
-    classes = sorted(p for p in place.iterdir() if p.is_dir() and not p.name.startswith("."))
-    return [image for path in classes for image in _flat(path, folder)]
+    return [image for name in folder_names(place) for image in _flat(place / name, folder)]
 
 
 def _flat(place: Path, root: Path) -> list[StaticImage]:
     found = []
-    for image in sorted(p for p in place.iterdir() if p.suffix.lower() in IMAGES):
-        if image.name.startswith("."):
-            continue
+    for image in (place / name for name in listed(place, IMAGES, beside=(".png",))):
         mask = image.with_suffix(".png")
         if not mask.is_file():
             raise DataError(f"{mask} is missing beside its image: extract {place.name} again")

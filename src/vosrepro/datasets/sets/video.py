@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.files import read_text
 from vosrepro.base.labels import VOID, read_labels
+from vosrepro.base.names import folder_names, frame_files
 from vosrepro.datasets.sets.boxes import box_labels
-from vosrepro.datasets.sets.files import FilesByStem, FolderFiles, file_names
+from vosrepro.datasets.sets.files import FilesByStem, FolderFiles
 from vosrepro.datasets.sets.image_files import Defect, image_size
 
 IMAGES = (".jpg", ".jpeg")
@@ -99,8 +101,13 @@ class FirstMask(Mapping[int, str]):
         return len(self._ids)
 
 
-def read_frame(path: Path | str) -> np.ndarray:
+def read_frame(path: Path | str, *, upright: bool = False) -> np.ndarray:
     """Read an image as uint8 (H, W, 3) RGB; a grey image gives three equal channels.
+
+    Args:
+        path: of the file.
+        upright: turn it as its orientation tag says and as viewers show it, which is how a person draws a mask of
+            it; else the stored pixels, on which the masks of data sets are drawn.
 
     Raises:
         DataError: if the file is missing, truncated or not an image.
@@ -116,8 +123,7 @@ def read_frame(path: Path | str) -> np.ndarray:
         image_size(data)
     except Defect as defect:
         raise DataError(f"{path} {defect}: extract or download this file again") from defect
-    # Some writers store a rotation for viewers; masks are drawn on the stored pixels.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         raise DataError(f"{path} cannot be decoded: extract or download this file again")
@@ -161,7 +167,7 @@ def open_video(name: str, images: Path, annotations: Path, *, binary: bool = Fal
     masks = list_masks(annotations)
     if not masks:
         raise DataError(f"{annotations} has no PNG: extract the annotations of {name} again")
-    first = min(masks)
+    first = next(iter(masks))
     starts = FirstMask(masks[first], first, binary=binary)
     return Video(name, frames, masks, starts, binary=binary)
 
@@ -173,7 +179,7 @@ def require_objects(video: Video) -> Video:
         DataError: naming the file, if that mask has no object.
     """
     if len(video.starts) == 0:
-        first = video.annotations[min(video.annotations)]
+        first = next(iter(video.annotations.values()))
         raise DataError(
             f"{first} has no object pixel, so there is nothing to track in {video.name}: restore the "
             "original mask or take the video off the list"
@@ -182,20 +188,20 @@ def require_objects(video: Video) -> Video:
 
 
 def list_frames(folder: Path) -> FolderFiles:
-    """JPEGs of a folder, sorted by name.
+    """JPEGs of a folder, in the order of time.
 
     Raises:
         DataError: if the folder is missing or has none.
     """
-    names = file_names(folder, IMAGES)
+    names = frame_files(folder, IMAGES)
     if not names:
         raise DataError(f"{folder} has no JPEG: extract the images of {folder.name} again")
     return FolderFiles(folder, names)
 
 
 def list_masks(folder: Path, *, ending: str = ".png") -> FilesByStem:
-    """Frame name -> mask (or file with another ending), sorted by name; empty if the folder is missing."""
-    return FilesByStem(folder, file_names(folder, (ending,)) if folder.is_dir() else ())
+    """Frame name -> mask (or file with another ending), in the order of time; empty if the folder is missing."""
+    return FilesByStem(folder, frame_files(folder, (ending,)) if folder.is_dir() else ())
 
 
 def list_videos(folder: Path) -> list[str]:
@@ -204,7 +210,7 @@ def list_videos(folder: Path) -> list[str]:
     Raises:
         DataError: if the folder is missing.
     """
-    return sorted(p.name for p in _children(folder) if p.is_dir())
+    return folder_names(folder)
 
 
 def read_list(path: Path) -> list[str]:
@@ -214,7 +220,7 @@ def read_list(path: Path) -> list[str]:
         DataError: if it is missing or empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except OSError as error:
         raise DataError(f"{path} is missing: extract the whole archive, its ImageSets folder included") from error
     except UnicodeDecodeError as error:
@@ -223,11 +229,3 @@ def read_list(path: Path) -> list[str]:
     if not found:
         raise DataError(f"{path} names no sequence: restore the original list")
     return found
-
-
-def _children(folder: Path) -> Iterable[Path]:
-    """Visible entries (archives made on a Mac bring `._00000.jpg` beside `00000.jpg`)."""
-    try:
-        return [p for p in folder.iterdir() if not p.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"the folder {folder} is missing or cannot be read") from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.files import read_text
 from vosrepro.base.labels import VOID, read_labels
 from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.files import frame_names
@@ -169,7 +170,7 @@ def read_meta(path: Path, *, optional: bool = False) -> Mapping[str, Any]:
     if optional and not path.is_file():
         return {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         videos = json.loads(text, object_pairs_hook=_without_twins)["videos"]
         for name, entry in videos.items():
             _without_twins([(int(label), None) for label in entry["objects"]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.labels import VOID, read_labels
+from vosrepro.base.names import frame_files, repeated
 from vosrepro.datasets import read_frame
 
 log = logging.getLogger(__name__)
@@ -47,22 +47,21 @@ class FolderImages:
     """
 
     def __init__(self, folder: Path, *, rate: Fraction = Fraction(25)) -> None:
-        paths = [p for p in folder.iterdir() if p.suffix.lower() in IMAGES and not p.name.startswith(".")]
-        if not paths:
+        self.paths = [folder / name for name in frame_files(folder, IMAGES)]
+        if not self.paths:
             raise DataError(f"{folder} has no {', '.join(IMAGES)}: give a folder of frames")
-        self.paths = sorted(paths, key=lambda path: _natural(path.stem))
         self.name = folder.resolve().name
         self.frame_names: Sequence[str] = [path.stem for path in self.paths]
         self.rate = rate
-        twice = _first_repeated(self.frame_names)
+        twice = repeated(self.frame_names)
         if twice is not None:
             raise DataError(
                 f"{folder} has several images called {twice}: keep frames and masks in folders of their own"
             )
 
     def image(self, index: int) -> np.ndarray:
-        """See `Images.image`."""
-        return read_frame(self.paths[index])
+        """See `Images.image`; turned as viewers show it, as masks are drawn on what is seen."""
+        return read_frame(self.paths[index], upright=True)
 
 
 class VideoImages:
@@ -228,30 +227,28 @@ def assign_masks(given: Sequence[str], frame_names: Sequence[str]) -> dict[str, 
     """Which frame each mask belongs to.
 
     Args:
-        given: "FRAME=FILE" with a frame's name or number (from 0); or FILE, whose stem is a frame's name;
-            or a folder of such files; a single FILE of any other name belongs to the first frame.
+        given: "FRAME=FILE" with a frame's name or number (that of its name; from 0 if names are no numbers);
+            or FILE, whose stem is a frame's name or number; or a folder of such files; a single FILE of any
+            other name belongs to the first frame.
         frame_names: of the clip.
 
     Raises:
         DataError: if a file is missing, or its frame is not in the clip or has a mask already.
     """
     files = [item for text in given for item in _listed(text)]
-    known = set(frame_names)
+    called = _calls(frame_names)
     found: dict[str, Path] = {}
-    for frame, path in files:
+    for given_frame, path in files:
         if not path.is_file():
             raise DataError(f"there is no mask {path}")
+        frame = called.get(given_frame or path.stem)
+        if frame is None and given_frame is None and len(files) == 1:
+            frame = frame_names[0]
         if frame is None:
-            frame = path.stem if path.stem in known else None
-            if frame is None and len(files) == 1:
-                frame = frame_names[0]
-        elif frame not in known:
-            number = int(frame) if frame.isdecimal() else -1
-            frame = frame_names[number] if 0 <= number < len(frame_names) else None
-        if frame is None:
+            numbers = [name for name in called if name.isdecimal()]
             raise DataError(
-                f"which frame {path} belongs to is not known: write FRAME={path.name} with a number from 0 to "
-                f"{len(frame_names) - 1} or a name such as {frame_names[0]}"
+                f"which frame {path} belongs to is not known: write FRAME={path.name} with a number from "
+                f"{min(numbers, key=int)} to {max(numbers, key=int)} or a name such as {frame_names[0]}"
             )
         if frame in found:
             raise DataError(f"{found[frame]} and {path} are both for frame {frame}: give one of them")
@@ -268,7 +265,7 @@ def upright(image: np.ndarray, degrees: int) -> np.ndarray:
 def _listed(text: str) -> list[tuple[str | None, Path]]:
     path = Path(text)
     if path.is_dir():
-        inside = sorted(p for p in path.glob("*.png") if not p.name.startswith("."))
+        inside = [path / name for name in frame_files(path, (".png",))]
         if not inside:
             raise DataError(f"{path} has no PNG: give the masks of the objects' first frames")
         return [(p.stem, p) for p in inside]
@@ -278,16 +275,10 @@ def _listed(text: str) -> list[tuple[str | None, Path]]:
     return [(None, path)]
 
 
-def _natural(text: str) -> list[tuple[int, int, str]]:
-    """A sorting key in which numbers count as numbers."""
-    parts = re.split(r"(\d+)", text)
-    return [(0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p]
-
-
-def _first_repeated(names: Sequence[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
+def _calls(frame_names: Sequence[str]) -> dict[str, str]:
+    """What a frame may be called -> its name: the name, and the number that is its name or, without such, its place."""
+    if all(name.isdecimal() for name in frame_names):
+        numbers = {str(int(name)): name for name in frame_names}
+    else:
+        numbers = {str(place): name for place, name in enumerate(frame_names)}
+    return {**numbers, **{name: name for name in frame_names}}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.files import read_text
 from vosrepro.scoring.counting.protocols import Protocol
 
 _YEARS = {"davis2017": ("2017",), "davis2016": ("2016", "480p"), "davis2016-merged17": ("2016",)}
@@ -70,7 +71,7 @@ def read_list(path: Path) -> tuple[str, ...]:
         DataError: if the file is missing, not text, or empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable list of sequences ({error})") from error
     names: dict[str, None] = {}

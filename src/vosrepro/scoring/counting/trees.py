@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.names import chosen, in_order, repeated, visible
 from vosrepro.scoring.counting.png import LabelImage, Malformed, decode
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Tree(Protocol):
         ...
 
     def frames(self, sequence: str) -> list[str]:
-        """Sorted frame names of a sequence; empty if there is no such sequence."""
+        """Frame names of a sequence, in the order of time; empty if there is no such sequence."""
         ...
 
     def data(self, sequence: str, frame: str) -> bytes:
@@ -65,26 +66,26 @@ class FolderTree:
         """Sorted names of visible folders."""
         try:
             with os.scandir(self._path(inside)) as entries:
-                return sorted(e.name for e in entries if _visible(e.name) and _is_folder(e))
+                return sorted(e.name for e in entries if visible(e.name) and _is_folder(e))
         except OSError as error:
             raise DataError(f"{self._path(inside)} cannot be listed ({error.strerror})") from error
 
     def frames(self, sequence: str) -> list[str]:
-        """Sorted stems of the PNG files."""
+        """Stems of the PNG files, in the order of time."""
         try:
             names = os.listdir(self._path(sequence))  # noqa: PTH208 - paths are slow here
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise DataError(f"{self._path(sequence)} cannot be listed ({error.strerror})") from error
-        return sorted(n[:-4] for n in names if n.endswith(".png") and _visible(n))
+        return _frames(names, self._path(sequence))
 
     def data(self, sequence: str, frame: str) -> bytes:
         """Bytes of one file."""
         path = f"{self.name}/{sequence}/{frame}.png"
         where = f"{self.name}: sequence '{sequence}', frame '{frame}'"
         try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+            handle = self._opened(path)
         except FileNotFoundError as error:
             raise DataError(_missing(self, sequence, frame)) from error
         except OSError as error:
@@ -107,6 +108,13 @@ class FolderTree:
     def image(self, sequence: str, frame: str) -> LabelImage:
         """One mask."""
         return _decode(self, sequence, frame, self.data(sequence, frame))
+
+    def _opened(self, path: str) -> int:
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            return os.open(path[:-4] + ".PNG", flags)  # as some cameras and editors write it
 
     def _path(self, inside: str) -> str:
         return f"{self.name}/{inside}" if inside else self.name
@@ -148,12 +156,13 @@ class ZipTree:
         return sorted(found - {""})
 
     def frames(self, sequence: str) -> list[str]:
-        """Sorted stems of the PNG members."""
-        return sorted(n[:-4] for n in self._folders.get(sequence, {}) if n.endswith(".png"))
+        """Stems of the PNG members, in the order of time."""
+        return _frames(self._folders.get(sequence, {}), f"{self.name}/{sequence}")
 
     def data(self, sequence: str, frame: str) -> bytes:
         """Bytes of one member."""
-        member = self._folders.get(sequence, {}).get(f"{frame}.png")
+        files = self._folders.get(sequence, {})
+        member = files.get(f"{frame}.png", files.get(f"{frame}.PNG"))
         if member is None:
             raise DataError(_missing(self, sequence, frame))
         self._open()
@@ -193,8 +202,8 @@ class ArrayTree:
         return [] if inside else sorted(self._arrays)
 
     def frames(self, sequence: str) -> list[str]:
-        """Sorted frame names."""
-        return sorted(self._arrays.get(sequence, {}))
+        """Frame names, in the order of time."""
+        return in_order(self._arrays.get(sequence, {}), f"{self.name}/{sequence}")
 
     def data(self, sequence: str, frame: str) -> bytes:
         """Arrays have no file."""
@@ -259,8 +268,12 @@ def check_nesting(tree: Tree, wanted: Sequence[str]) -> None:
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+def _frames(names: Iterable[str], where: str) -> list[str]:
+    stems = [name[:-4] for name in chosen(names, (".png",), where)]
+    twice = repeated(stems)
+    if twice is not None:
+        raise DataError(f"{where} holds {twice}.png and {twice}.PNG: leave one of them")
+    return in_order(stems, where)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -293,7 +306,7 @@ def _zip_members(archive: zipfile.ZipFile, path: str, inside: str) -> list[str]:
         parts = PurePosixPath(name).parts
         if "\\" in name or name.startswith("/") or ".." in parts or ":" in (parts or ("",))[0]:
             raise DataError(f"{path}: member {name!r} leaves the zip: zip the sequence folders again")
-        if info.is_dir() or not all(_visible(part) for part in parts):
+        if info.is_dir() or not all(visible(part) for part in parts):
             continue
         if info.flag_bits & 1:
             raise DataError(f"{path}: member {name!r} is encrypted: zip without a password")
