@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,12 @@ import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.files import atomic
-from vosrepro.base.labels import palette
 
 #: Ending -> container, encoder, its options; all with 4:2:0 color, which every browser decodes.
 _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".mp4": ("mp4", "libx264", {"crf": "20", "preset": "veryfast"}),
     ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
 }
-_OPACITY = 0.5
 #: What an overlay says of itself, so that nothing but an overlay is replaced by one.
 _MARK = "masks drawn by vosrepro"
 
@@ -34,25 +31,6 @@ def check_target(path: Path, *, force: bool = True) -> None:
         raise ConfigError(f"{path} is there already and was not made by vosrepro: name another file, or add --force")
     if path.suffix.lower() not in _FORMATS:
         raise ConfigError(f"{path} cannot be written: an overlay is {' (H.264) or '.join(_FORMATS)} (VP9)")
-
-
-def blend(image: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """An image with each object tinted in its palette color and outlined.
-
-    Args:
-        image: uint8 (H, W, 3) RGB.
-        labels: uint8 (H, W), or None for a frame without masks.
-    """
-    import cv2
-
-    if labels is None or not labels.any():
-        return image
-    tint = _bright()[labels]
-    mixed = cv2.addWeighted(image, 1 - _OPACITY, tint, _OPACITY, 0)
-    inside = labels > 0
-    kernel = np.ones((3, 3), np.uint8)
-    edge = inside & (cv2.dilate(labels, kernel) != cv2.erode(labels, kernel))
-    return np.where(edge[..., None], tint, np.where(inside[..., None], mixed, image))
 
 
 def write_overlay(
@@ -110,13 +88,6 @@ def _is_ours(path: Path) -> bool:
             return _MARK in {value for name, value in container.metadata.items() if name.lower() == "comment"}
     except (FFmpegError, OSError):
         return False
-
-
-@cache
-def _bright() -> np.ndarray:
-    """The palette (256, 3) at twice its brightness, so that the first colors show on dark scenes."""
-    colors = np.frombuffer(palette(), np.uint8).reshape(256, 3).astype(np.uint16)
-    return np.minimum(2 * colors, 255).astype(np.uint8)
 
 
 def _even(image: np.ndarray) -> np.ndarray:

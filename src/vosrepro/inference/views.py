@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vosrepro.base.files import atomic
+from vosrepro.base.tint import blend
 from vosrepro.base.types import Viewed
 from vosrepro.datasets import Video, benchmark_videos, read_frame
-from vosrepro.inference.overlay import blend
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 

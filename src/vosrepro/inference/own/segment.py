@@ -26,8 +26,9 @@ from vosrepro.base.files import file_digest, read_json, value_digest, write_json
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.base.machine import peak_memory
 from vosrepro.base.provenance import provenance
+from vosrepro.base.tint import blend
 from vosrepro.inference.clock import FrameTime, summarize
-from vosrepro.inference.overlay import blend, write_overlay
+from vosrepro.inference.overlay import write_overlay
 from vosrepro.inference.own.kept import RECORD, STATE, clear, earlier_record, whole
 from vosrepro.inference.own.own_clip import FolderImages, OwnClip, VideoImages
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
