@@ -38,7 +38,8 @@ def test_checks_that_fail_are_listed_before_all_of_them(own_copy: Plan, monkeypa
     assert failing
     assert "beats copy on" in failing[1]
     assert "by at least 1000 points" in failing[1]
-    assert text.index(failing[0]) < text.index('aria-label="The study\'s own checks"')
+    assert text.index(failing[0]) < text.index("<summary>Training works")
+    assert re.search(r"<summary>Training works: <b>\d+ of \d+ hold</b>, <b class=\"bad\">\d+ fail", text)
     monkeypatch.setattr("vosrepro.reporting.evidence.checks.BEATS_COPY_POINTS", -1000.0)
     assert (
         "beats copy" not in (re.findall(r"Checks that fail.*?</ul>", render(own_copy)[0].read_text(), re.S) or [""])[0]
@@ -92,7 +93,7 @@ def test_a_broken_artifact_is_named_and_the_report_goes_on(own_copy: Plan, name:
     (entry.folder / name).write_text(content)
     pages = [p.read_text() for p in render(own_copy)[:3]]
     assert any(f"{entry.folder}/{name}" in text for text in pages)
-    assert '<h2 id="davis16-val">' in pages[0]
+    assert '<h3 id="davis16-val">' in pages[0]
 
 
 def test_a_broken_frame_costs_only_the_viewer_of_its_benchmark(own_copy: Plan) -> None:

@@ -97,6 +97,11 @@ class Row:
         return f"{self.method}/{self.recipe}/{self.variant}"
 
     @property
+    def key(self) -> str:
+        """The row's address on the first page: method/recipe/variant/benchmark."""
+        return f"{self.name}/{self.benchmark.benchmark}"
+
+    @property
     def anchor(self) -> str:
         """Identifier of the row's provenance on the method's page."""
         return f"{self.recipe}--{self.variant}--{self.benchmark.benchmark}".replace(".", "_")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from vosrepro.base.files import write_json, write_text
 from vosrepro.reporting.correspondences import load_pairs, load_parts
 from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.checks import make_checks
+from vosrepro.reporting.evidence.claims import claims, counted, statement
 from vosrepro.reporting.evidence.deviations import FULL_SIZE
 from vosrepro.reporting.evidence.evidence import collect
+from vosrepro.reporting.evidence.spending import spending
 from vosrepro.reporting.evidence.summary import compared, environment, study_verdict
 from vosrepro.reporting.evidence.table import Row, Table, build_table, metrics_of
 from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS
@@ -20,9 +22,11 @@ from vosrepro.reporting.pages import figures, formats
 from vosrepro.reporting.pages.ablation import ablation
 from vosrepro.reporting.pages.cards import load_card
 from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
+from vosrepro.reporting.pages.filmstrip import filmstrip
 from vosrepro.reporting.pages.outlets import metrics_tree, write_outlets
 from vosrepro.reporting.pages.per_sequence import beside_published, single_changes
-from vosrepro.reporting.pages.provenance import trails
+from vosrepro.reporting.pages.picture import legend, picture
+from vosrepro.reporting.pages.provenance import command_of, summaries, trails
 from vosrepro.reporting.pages.viewer import Viewer, ViewerMaker
 from vosrepro.study.paths import REPORTS, study_metrics
 from vosrepro.study.plan import Plan
@@ -99,11 +103,21 @@ def _overview(table: Table, folder: str) -> str:
     checks = make_checks(table)
     groups = {g: [c for c in checks if c.group == g] for g in dict.fromkeys(c.group for c in checks)}
     charts = {name: figures.speed_accuracy(table, name) for name in plan.benchmarks}
+    found = claims(table)
     return _template("all.html").render(
         plan=plan,
         study=plan.study,
         table=table,
         folder=folder,
+        statement=statement(table),
+        published=found,
+        counts=counted(found),
+        marked=picture(table),
+        every=picture(table, every=True),
+        film=filmstrip(table),
+        bill=spending(table.evidence),
+        trails={row.key: summaries(table.evidence, row) for row in table.rows},
+        command=partial(command_of, plan),
         verdict=study_verdict(table, checks),
         check_groups=groups,
         failed_checks=[c for c in checks if c.passed is False],
@@ -212,7 +226,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(formats.FILTERS)
-    environment.globals.update(LABELS=LABELS, MEANINGS=MEANINGS)
+    environment.globals.update(LABELS=LABELS, MEANINGS=MEANINGS, legend=legend)
     return environment
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vosrepro.reporting.evidence.evidence import Evidence, StageEvidence
 from vosrepro.reporting.evidence.table import Row
 from vosrepro.study.paths import run_log
-from vosrepro.study.plan import Entry, Run
+from vosrepro.study.plan import Entry, Plan, Run
 from vosrepro.study.records import InferenceRecord, Provenance, ScoreRecord, SelectionRecord, Timing, WeightsFile
 
 
@@ -31,6 +31,28 @@ class Step:
     parameters: str = ""
 
 
+#: Facts of a step that the first page shows; the pages of the methods show all.
+_SHORT = ("status", "run id", "digest", "code", "data", "step", "weights", "weights sha256", "masks digest", "command")
+_SHORT += ("commit", "parameters", "protocol", "log")
+
+
+def summaries(evidence: Evidence, row: Row) -> tuple[Trail, ...]:
+    """The trails of a row as the first page shows them: what identifies each step, and short parameters."""
+    return tuple(Trail(trail.title, tuple(map(_shortened, trail.steps))) for trail in trails(evidence, row))
+
+
+def command_of(plan: Plan, row: Row) -> str:
+    """The one command that makes a row again."""
+    names = zip(
+        ("methods", "recipes", "variants", "benchmarks"),
+        (row.method, row.recipe, row.variant, row.benchmark.benchmark),
+        strict=True,
+    )
+    only = ", ".join(f"{kind}: [{name}]" for kind, name in names)
+    study = f"params/studies/{plan.study.study}.yaml"
+    return f"snakemake --cores 2 --configfile {study} --config 'only={{{only}}}' -- reports/all.html"
+
+
 def trails(evidence: Evidence, row: Row) -> tuple[Trail, ...]:
     """One trail per seed of a row: training stages, selection, inference, scoring."""
     found = []
@@ -48,6 +70,13 @@ def trails(evidence: Evidence, row: Row) -> tuple[Trail, ...]:
     return tuple(found)
 
 
+def _shortened(step: Step) -> Step:
+    facts = [*step.facts]
+    if step.title == "infer" and step.parameters:
+        facts.append(("parameters", " ".join(step.parameters.split())))
+    return Step(step.title, tuple((name, value) for name, value in facts if name in _SHORT))
+
+
 def _stage(evidence: Evidence, stage: StageEvidence) -> Step:
     node, run = stage.node, stage.run
     title = f"train {node.recipe}/{node.stage}: {node.params.title}"
@@ -58,6 +87,7 @@ def _stage(evidence: Evidence, stage: StageEvidence) -> Step:
         ("status", run.status),
         ("resumed", ", ".join(f"from step {s}" for s in run.resumed_from) or "never"),
         ("digest", f"{run.digest} (state {run.state_digest or '?'})"),
+        ("code", run.source_digest or ""),
         ("data", run.data_digest or ""),
         ("processes", f"{run.world_size} on {run.device}"),
         ("weights", _written(run.checkpoints[-1] if run.checkpoints else None)),
@@ -72,6 +102,7 @@ def _selection(evidence: Evidence, run: Run, selected: SelectionRecord) -> Step:
         ("run id", _run_id(evidence, f"{run.key}/select/")),
         ("rule", selected.rule),
         ("step", str(selected.step)),
+        ("code", selected.code or ""),
         ("weights sha256", selected.weights_sha256),
         *_common(selected.provenance),
         *_log(run.study, run.method, run.recipe, run.seed, "select", run.journal("select")),
@@ -88,6 +119,7 @@ def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) 
         ("weights", _written(infer.weights)),
         ("device", f"{infer.device}, {infer.precision}"),
         ("speed", _speed(infer.timing)),
+        ("code", infer.code or ""),
         ("data", infer.data_digest or ""),
         ("masks digest", infer.masks_digest or ""),
         ("predictions digest", infer.predictions_digest or ""),

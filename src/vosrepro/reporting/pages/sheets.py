@@ -39,7 +39,7 @@ class Sheets:
         """
         key = ("frames", tuple(paths), size)
         if key not in self._made:
-            tiles = [_frame(path, size) for path in paths]
+            tiles = [shown_frame(path, size) for path in paths]
             self._made[key] = tuple(self._keep(s, "jpeg") for s in _stack(tiles, size))
         return self._made[key]
 
@@ -51,7 +51,7 @@ class Sheets:
         """
         key = ("masks", tuple(paths), size, binary)
         if key not in self._made:
-            tiles = [_mask(path, size, binary=binary) for path in paths]
+            tiles = [shown_mask(path, size, binary=binary) for path in paths]
             self._made[key] = tuple(self._keep(s, "png") for s in _stack(tiles, size))
         return self._made[key]
 
@@ -95,7 +95,12 @@ def _stack(tiles: Sequence[np.ndarray], size: tuple[int, int]) -> list[np.ndarra
     return [np.concatenate(tiles[i : i + count]) for i in range(0, len(tiles), count)]
 
 
-def _frame(path: Path, size: tuple[int, int]) -> np.ndarray:
+def shown_frame(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """An image at (width, height), uint8 RGB.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     try:
         with Image.open(path) as image:
             image.draft("RGB", size)
@@ -107,7 +112,12 @@ def _frame(path: Path, size: tuple[int, int]) -> np.ndarray:
         raise DataError(f"{path} cannot be read ({error}): restore this file") from error
 
 
-def _mask(path: Path | None, size: tuple[int, int], *, binary: bool) -> np.ndarray:
+def shown_mask(path: Path | None, size: tuple[int, int], *, binary: bool) -> np.ndarray:
+    """A label map at (width, height), void as background; empty without a path.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     if path is None:
         return np.zeros((size[1], size[0]), np.uint8)
     labels = read_labels(path)
