@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vosrepro.base.targets import Source, Target
 from vosrepro.study.paths import REPORTS
+
+if TYPE_CHECKING:
+    from vosrepro.study.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="also write this study's results as reference results (params/expected/<study>.csv)",
     )
+    parser.add_argument(
+        "--figures",
+        metavar="DIR",
+        help="write only the figures of a paper (PDF and PNG) there, drawn from the files of the study",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,9 +52,26 @@ def run(args: argparse.Namespace) -> int:
     plan = load_plan(args.study)
     if args.write_expected:
         write_text(args.write_expected, csv_text(expected_rows(load_table(plan))))
+    if args.figures:
+        _figures(plan, Path(args.figures))
+        return 0
     if args.only == "outlets":
         write_outlets(load_table(plan))
         return 0
     pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)
     logging.getLogger(__name__).info("open %s", pages[0])
     return 0
+
+
+def _figures(plan: Plan, folder: Path) -> None:
+    from vosrepro.reporting import load_table
+    from vosrepro.reporting.pages.comparisons import primary_row
+    from vosrepro.reporting.plots import draw
+    from vosrepro.reporting.results import results
+
+    table = load_table(plan)
+    rows = {(m, b): primary_row(table, m, b) for m in plan.methods for b in plan.benchmarks}
+    marked = {key: (row.recipe, row.variant) for key, row in rows.items() if row}
+    note = f"study {plan.study.study}" + (", generated videos" if plan.study.data.generated else "")
+    written = draw(results(plan.results), marked, folder, note=note)
+    logging.getLogger(__name__).info("%d figures in %s", len(written) // 2, folder)
