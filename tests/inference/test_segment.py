@@ -22,7 +22,6 @@ from vosrepro.inference.own.own_clip import (
     VideoImages,
     assign_masks,
     open_images,
-    read_mask,
     upright,
 )
 from vosrepro.inference.own.setup import find_setup
@@ -260,13 +259,6 @@ def test_a_folder_of_masks_is_taken_by_its_names(tmp_path):
     assert sorted(found) == ["00001", "00004"]
 
 
-def test_void_is_background_but_a_white_object_is_one(tmp_path):
-    write_labels(tmp_path / "a.png", mask((255, 2), (3, 20)))
-    assert set(np.unique(read_mask(tmp_path / "a.png"))) == {0, 3}
-    write_labels(tmp_path / "b.png", mask((255, 2)))
-    assert set(np.unique(read_mask(tmp_path / "b.png"))) == {0, 1}
-
-
 def bad_soft(folder):
     cv2.imwrite(str(folder / "m.png"), cv2.resize(mask((255, 2)), (WIDTH, HEIGHT * 2))[:HEIGHT])
     cv2.imwrite(str(folder / "m.png"), np.tile(np.arange(WIDTH, dtype=np.uint8) * 5, (HEIGHT, 1)))
@@ -275,7 +267,7 @@ def bad_soft(folder):
 
 
 def bad_color(folder):
-    cv2.imwrite(str(folder / "m.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    cv2.imwrite(str(folder / "m.png"), frame(0))
 
 
 def bad_size(folder):

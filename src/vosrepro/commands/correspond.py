@@ -100,10 +100,10 @@ def _mask_map(path: Path, size: tuple[int, ...], shown: tuple[int, int], found: 
     import torch
     from torch.nn import functional as F
 
-    from vosrepro.base.labels import read_labels
+    from vosrepro.inference.own.drawn import read_mask
     from vosrepro.methods.common.resizing import resize_labels
 
-    labels = read_labels(path)
+    labels = read_mask(path)
     if labels.shape != tuple(size):
         raise DataError(f"{path} is {_size(labels)} pixels but its image is {size[1]}x{size[0]}")
     if not labels.any():

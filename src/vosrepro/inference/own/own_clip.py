@@ -11,14 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.labels import VOID, read_labels
 from vosrepro.base.names import frame_files, repeated
 from vosrepro.datasets import read_frame
+from vosrepro.inference.own.drawn import read_mask
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".jpg", ".jpeg", ".png")
-_MOST_IDS = 64  # more different values mean a picture or soft edges, not object ids
 
 
 class Images(Protocol):
@@ -143,8 +142,8 @@ def open_images(path: Path, *, rate: Fraction | None = None) -> Images:
 class OwnClip:
     """Frames with masks: a `Source` for `runner.segment_video`.
 
-    An object begins on the first frame whose mask shows its id; later masks of the same id are left out
-    with a warning, since no method takes corrections.
+    The clip begins where the first object does. An object begins on the first frame whose mask shows its id;
+    later masks of the same id are left out with a warning, since no method takes corrections.
     """
 
     def __init__(self, images: Images, masks: Mapping[str, Path]) -> None:
@@ -155,6 +154,12 @@ class OwnClip:
         self.starts: dict[int, str] = {}
         for frame in (name for name in images.frame_names if name in masks):
             self._start_objects(frame)
+        if not self.starts:
+            given = ", ".join(str(path) for path in masks.values())
+            raise DataError(
+                f"{given} has no object pixel, so there is nothing to track: draw each object "
+                "with a grey value or palette index of its own (1, 2, ...), or one object in white"
+            )
 
     def image(self, index: int) -> np.ndarray:
         """See `Images.image`."""
@@ -184,11 +189,6 @@ class OwnClip:
 
     def _start_objects(self, frame: str) -> None:
         found = [int(value) for value in np.unique(self.labels(frame)) if value]
-        if not found and not self.starts:
-            raise DataError(
-                f"{self.masks[frame]} has no object pixel, so there is nothing to track: draw each object "
-                "with a grey value or palette index of its own (1, 2, ...), or one object in white"
-            )
         if not found:
             log.warning("%s has no object pixel: it is left out", self.masks[frame])
         for identity in found:
@@ -201,26 +201,6 @@ class OwnClip:
                     frame,
                 )
             self.starts.setdefault(identity, frame)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Object ids (H, W) of a mask that a person drew.
-
-    A mask whose only value beside 0 is 255 shows one object; elsewhere 255 is void and becomes background.
-
-    Raises:
-        DataError: if the file is not a palette or grey image, or has too many values to be ids.
-    """
-    labels = read_labels(path)
-    found = {int(value) for value in np.unique(labels)} - {0}
-    if found == {VOID}:
-        return (labels == VOID).astype(np.uint8)
-    if len(found) > _MOST_IDS:
-        raise DataError(
-            f"{path} has {len(found)} different values, so it is a picture or has soft edges: save it "
-            "without smoothing, as 0 and 255 for one object or 0, 1, 2, ... for several"
-        )
-    return np.where(labels == VOID, 0, labels).astype(np.uint8)
 
 
 def assign_masks(given: Sequence[str], frame_names: Sequence[str]) -> dict[str, Path]:
