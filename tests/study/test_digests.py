@@ -36,6 +36,7 @@ TABLE = {
     "base/labels.py": {**ALL, "data": "", "resize": "", "score": "", "report": ""},
     "methods/common/masks.py": ALL,
     "methods/common/aggregation.py": dict.fromkeys(ALL, ("stm", "parts")),
+    "methods/common/resnet.py": dict.fromkeys(ALL, ("stm", *FAMILY, "parts")),
     "methods/common/resizing.py": {"select": METHODS, "masks": METHODS},
     "methods/frtm/segmenter.py": dict.fromkeys(ALL, FAMILY),
     "methods/frtm/target.py": dict.fromkeys(ALL, FAMILY),

@@ -29,10 +29,11 @@ from vosrepro.methods.common.aggregation import aggregate, aggregation_logits
 from vosrepro.methods.common.masks import one_hot
 from vosrepro.methods.common.padding import Padding
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
+from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
 from vosrepro.methods.common.seeded import seed_weights
 from vosrepro.methods.stm.correspondence import correspond
 from vosrepro.methods.stm.memory import read
-from vosrepro.methods.stm.model import MEAN, STD, STM
+from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.network import QueryFeatures
 from vosrepro.methods.stm.original import OriginalSTM
 from vosrepro.methods.stm.segmenter import STMSegmenter
@@ -432,7 +433,7 @@ def _resized(r: Recording, groups: Groups) -> torch.Tensor:
     size = short_side_size(*frame.shape[-2:], short_side_px=short)
     if groups["what"] == "lab":
         return resize_labels(r.tensor("label0"), size)
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
     return resize_frame((frame - mean) / std, size)
 
 

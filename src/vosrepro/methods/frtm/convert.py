@@ -13,7 +13,7 @@ import torch
 
 from vosrepro.base.errors import CheckpointError
 from vosrepro.methods.common.checkpoints import checked
-from vosrepro.methods.frtm.backbone import imagenet_state
+from vosrepro.methods.common.resnet import imagenet_state
 from vosrepro.methods.frtm.model import FRTM
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import CheckpointError
-from vosrepro.methods.frtm.backbone import Backbone, imagenet_state
+from vosrepro.methods.common.resnet import imagenet_state
+from vosrepro.methods.frtm.backbone import Backbone
 from vosrepro.methods.frtm.refiner import Refiner
 
 if TYPE_CHECKING:

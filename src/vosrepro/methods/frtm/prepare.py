@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from vosrepro.methods.common.folding import DTYPES, fold, fold_block
-from vosrepro.methods.frtm.backbone import Backbone, BasicBlock, Bottleneck
+from vosrepro.methods.common.resnet import BasicBlock, Bottleneck
+from vosrepro.methods.frtm.backbone import Backbone
 from vosrepro.methods.frtm.refiner import RRB
 
 

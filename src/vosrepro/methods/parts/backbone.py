@@ -10,11 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
 from vosrepro.methods.parts.resnet import ResNet50v2, glorot
 
 Backbone = Literal["small", "resnet50v2", "resnet50"]
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class SmallNet(nn.Module):
@@ -61,6 +60,8 @@ class _Group(nn.Module):
 class ResNet50v1(nn.Module):
     """torchvision's post-activation ResNet-50 under its own key names; the start without ImageNet at hand.
 
+    Not `common.resnet`, whose weights are drawn otherwise: what the rest of the network draws would change with it.
+
     Args:
         weights: a name of torchvision's weights ("IMAGENET1K_V1"), or None for random ones.
     """
@@ -79,7 +80,7 @@ class ResNet50v1(nn.Module):
 
     def normalized(self, frames: torch.Tensor) -> torch.Tensor:
         """ImageNet's usual mean and spread."""
-        mean, std = (frames.new_tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _STD))
+        mean, std = (frames.new_tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         return (frames - mean) / std
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

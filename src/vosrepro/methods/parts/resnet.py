@@ -1,7 +1,8 @@
 """ResNet-50 with pre-activation ("v2"), as TensorFlow's official model, and the seed's tracker blocks.
 
 State-dict names are fixed: `stem.conv.weight`, `layer{1..4}.{i}.{bn1,conv1,bn2,conv2,bn3,conv3}.*`,
-`layer{L}.0.shortcut.weight`, `head.bn.*`, `head.fc.*`.
+`layer{L}.0.shortcut.weight`, `head.bn.*`, `head.fc.*`. Not `common.resnet`: normalization comes before the
+convolutions, paddings are TensorFlow's, and shortcuts are bare convolutions.
 """
 
 from __future__ import annotations

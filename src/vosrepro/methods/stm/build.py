@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.methods.common.resnet import imagenet_state
 from vosrepro.methods.stm.model import STM
 from vosrepro.methods.stm.network import SpaceTimeNetwork
 from vosrepro.methods.stm.original import OriginalSTM
@@ -85,16 +86,7 @@ def _fitting(resnet: dict[str, torch.Tensor], key: str, like: torch.Tensor) -> t
 
 def _resnet50(source: str) -> dict[str, torch.Tensor]:
     if source == "imagenet":
-        from torchvision.models import ResNet50_Weights
-
-        try:
-            state = ResNet50_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-        except OSError as error:
-            raise CheckpointError(
-                f"the ImageNet ResNet-50 could not be downloaded ({error}): put "
-                "resnet50-0676ba61.pth into torch's hub cache, or name a file as encoder_weights"
-            ) from error
-        return dict(state)
+        return imagenet_state("resnet50")
     path = Path(source)
     if not path.is_file():
         raise CheckpointError(f"encoder_weights {path} is missing: give a ResNet-50 state dict")

@@ -9,11 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
+from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
 from vosrepro.methods.stm.encoders import Block, Norm, ResNetEncoder
 from vosrepro.methods.stm.network import QueryFeatures, SpaceTimeNetwork, side_by_side
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 class KeyValue(nn.Module):
@@ -142,8 +140,8 @@ class STM(SpaceTimeNetwork):
         self.stride = memory_stride
         self.key_dim = key_dim
         self.multi_object = objects > 1
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
         def encoder(c_in: int, first: str, *, bias: bool) -> ResNetEncoder:
             return ResNetEncoder(
@@ -159,7 +157,7 @@ class STM(SpaceTimeNetwork):
 
         self.mask_rgb_encoder = encoder(5 if self.multi_object else 4, "layer1", bias=True)
         self.rgb_encoder = encoder(3, "res2", bias=False)
-        fine, middle, coarse = self.rgb_encoder.channels
+        fine, middle, coarse = self.rgb_encoder.stage_channels
         self.kv_m_f16 = KeyValue(coarse, key_dim, value_dim)
         self.kv_q_f16 = KeyValue(coarse, key_dim, value_dim)
         self.decoder = Decoder(2 * value_dim, middle, fine, decoder_dim)

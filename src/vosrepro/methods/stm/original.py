@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
 from vosrepro.methods.stm.encoders import ResNetEncoder
-from vosrepro.methods.stm.model import MEAN, STD
 from vosrepro.methods.stm.network import QueryFeatures, SpaceTimeNetwork, side_by_side
 
 _KEY_DIM, _VALUE_DIM, _DIM = 128, 512, 256
@@ -31,8 +31,8 @@ class FrameEncoder(ResNetEncoder):
             bias=False,
             norm="frozen_bn",
         )
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """RGB (B, 3, H, W) in [0, 1] -> features of the three stages."""

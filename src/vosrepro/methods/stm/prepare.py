@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from vosrepro.methods.common.folding import DTYPES, fold, fold_block
-from vosrepro.methods.stm.encoders import BasicBlock, Bottleneck, ResNetEncoder
+from vosrepro.methods.common.resnet import BasicBlock, Bottleneck
+from vosrepro.methods.stm.encoders import ResNetEncoder
 from vosrepro.methods.stm.model import KeyValue
 from vosrepro.methods.stm.network import SpaceTimeNetwork
 
