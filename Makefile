@@ -2,6 +2,7 @@
 # make test     set up everything and run all tests
 # make test-fast   ... and those that take less than three seconds each
 # make mutants  plant faults into a copy of the package; the tests that should notice each must fail
+# make expected   run the mini study with eight seeds (about an hour) and renew params/expected/mini.csv
 # Needs python3 >= 3.11, make and git. uv goes to .tools/, the locked environment to .venv/; nothing
 # is installed outside this folder.
 
@@ -16,10 +17,16 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
-.PHONY: report test test-fast mutants setup lint lock clean
+.PHONY: report test test-fast mutants expected setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
+
+# Our reference results, with which the page of the mini study compares.
+SEEDED := --configfile params/studies/mini.yaml --config study=mini-seeds 'seeds=[0,1,2,3,4,5,6,7]'
+expected: $(READY)
+	snakemake --cores $(CORES) --resources gpu=$(GPUS) $(SEEDED) -- results/mini-seeds/metrics.json
+	vosrepro report --study state/studies/mini-seeds.json --only outlets --write-expected params/expected/mini.csv
 
 test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)

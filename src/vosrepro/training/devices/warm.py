@@ -34,7 +34,7 @@ from vosrepro.training.devices.requests import ACCEPTED, REFUSED, place, source_
 from vosrepro.training.devices.world import die_with_parent
 
 _LOADED = ("vosrepro.commands.train", "vosrepro.commands.infer", "vosrepro.training.loop", "vosrepro.inference.entries")
-_LOADED += ("vosrepro.inference.select", "vosrepro.scoring", *(place.partition(":")[0] for place in REGISTRY.values()))
+_LOADED += ("vosrepro.inference.select", "vosrepro.scoring", *(card.partition(":")[0] for card in REGISTRY.values()))
 _LOOK_EVERY_S = 2.0
 _MOST_FILES = 64
 
@@ -174,6 +174,7 @@ def _may_fork(request: Mapping[str, Any], loaded: str) -> bool:
 def main() -> int:
     """Serve; in a forked process run the job, and end as a process of its own would."""
     path, parent, *modules = sys.argv[1:]
+    os.close(os.pidfd_open(os.getpid()))  # where the kernel has no such thing, end before anybody asks
     job = Nursery(Path(path), int(parent), tuple(modules) or _LOADED).serve()
     if job is None:
         return 0
