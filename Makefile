@@ -16,6 +16,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# Without its cache Python compiles torch, Snakemake and MLflow again in every process: half of their start-up.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: report test test-fast mutants expected setup lint lock clean
 

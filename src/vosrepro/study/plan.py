@@ -321,7 +321,9 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
     entries: dict[str, Entry] = {}
     owners: dict[str, StageNode] = {}
     for group in study.entries:
-        method = methods.setdefault(group.method, load_method(group.method, root=root))
+        if group.method not in methods:
+            methods[group.method] = load_method(group.method, root=root)
+        method = methods[group.method]
         size = pick(method.sizes, study.size, what="size", where=f"method '{group.method}'")
         for recipe_name in group.recipes:
             recipe = pick(size.recipes, recipe_name, what="recipe", where=f"{where}, {group.method}")
@@ -333,8 +335,9 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
                     if recipe.weights == "imported" and method.random_inference:  # a seed is one more repetition
                         settings |= {"seed": settings.get("seed", 0) + seed} if seed else {}
                     for name in group.benchmarks:
-                        benchmark = benchmarks.setdefault(name, load_benchmark(name, root=root))
-                        entry = Entry(run, variant, name, settings, benchmark)
+                        if name not in benchmarks:
+                            benchmarks[name] = load_benchmark(name, root=root)
+                        entry = Entry(run, variant, name, settings, benchmarks[name])
                         if entry.key in entries:
                             raise ConfigError(f"{where} lists the entry {entry.key} twice")
                         entries[entry.key] = entry
