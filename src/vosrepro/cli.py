@@ -57,6 +57,7 @@ COMMANDS = (
     Command("track", "the study, step by step", "mirror the journals into MLflow", "commands.track"),
     Command("report", "the study, step by step", "render the HTML pages", "commands.report"),
     Command("results", "tools", "a study's results as tables, for pandas and others", "commands.results"),
+    Command("compare", "tools", "two studies or seeds: what changed, and whether the scores did", "commands.compare"),
     Command("score", "tools", "score any folder or zip of masks", "commands.score"),
     Command("submit", "tools", "check or pack masks for a challenge server", "commands.submit"),
     Command("weights", "data", "list and import released checkpoints", "commands.weights"),

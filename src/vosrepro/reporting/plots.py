@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.files import atomic
-from vosrepro.reporting.results import Results
+from vosrepro.reporting.results import Frame, Results
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -55,7 +54,7 @@ def draw(results: Results, marked: Marked, folder: Path, *, note: str) -> list[P
     return written
 
 
-def speed(axes: Axes, scores: pd.DataFrame, timing: pd.DataFrame) -> bool:
+def speed(axes: Axes, scores: Frame, timing: Frame) -> bool:
     """Accuracy against frames per second, one point a recipe and variant, the mean over seeds."""
     key = ["method", "recipe", "seed", "variant", "benchmark"]
     both = scores.merge(timing[[*key, "fps_amortised"]], on=key).dropna(subset=["fps_amortised"])
@@ -71,7 +70,7 @@ def speed(axes: Axes, scores: pd.DataFrame, timing: pd.DataFrame) -> bool:
     return True
 
 
-def differences(axes: Axes, sequences: pd.DataFrame, benchmark: str, rows: Mapping[str, tuple[str, str]]) -> bool:
+def differences(axes: Axes, sequences: Frame, benchmark: str, rows: Mapping[str, tuple[str, str]]) -> bool:
     """J&F of single videos, each method minus the mean of all of them on that video."""
     import pandas as pd
 
@@ -96,7 +95,7 @@ def differences(axes: Axes, sequences: pd.DataFrame, benchmark: str, rows: Mappi
     return True
 
 
-def curves(axes: Axes, training: pd.DataFrame, method: str) -> bool:
+def curves(axes: Axes, training: Frame, method: str) -> bool:
     """Smoothed loss of every stage, the mean over seeds."""
     own = training[(training["method"] == method) & (training["quantity"] == "train/loss")]
     for number, ((recipe, stage), rows) in enumerate(own.groupby(["recipe", "stage"], sort=False)):
@@ -108,7 +107,7 @@ def curves(axes: Axes, training: pd.DataFrame, method: str) -> bool:
     return len(own) > 1
 
 
-def selection(axes: Axes, table: pd.DataFrame, method: str) -> bool:
+def selection(axes: Axes, table: Frame, method: str) -> bool:
     """Held-out score of every checkpoint; a ring marks the selected one."""
     own = table[table["method"] == method].dropna(subset=["J&F-Mean"])
     for number, ((recipe, seed), rows) in enumerate(own.groupby(["recipe", "seed"], sort=False)):
@@ -122,7 +121,7 @@ def selection(axes: Axes, table: pd.DataFrame, method: str) -> bool:
     return len(own) > 1
 
 
-def ablation(axes: Axes, scores: pd.DataFrame) -> bool:
+def ablation(axes: Axes, scores: Frame) -> bool:
     """Recipes and variants as bars, one group a benchmark; lines span the seeds."""
     table = scores.groupby(["recipe", "variant", "benchmark"], sort=False)["value"]
     names = list(dict.fromkeys(zip(scores["recipe"], scores["variant"], strict=True)))

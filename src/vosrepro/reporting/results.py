@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vosrepro.base.errors import DataError, nearest
 from vosrepro.scoring.counting.counting import COUNTS
@@ -18,9 +18,8 @@ from vosrepro.study import paths
 from vosrepro.study.records import InferenceRecord, ScoreRecord
 from vosrepro.tracking.journal import read_events
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+#: A pandas.DataFrame; its own annotations tell a checker of unions that never occur.
+Frame = Any
 RUN = ("method", "recipe", "seed")
 ENTRY = (*RUN, "variant", "benchmark")
 #: The frames of a study, by the names of their properties.
@@ -56,7 +55,7 @@ class Results:
         return self.folder.resolve().name
 
     @cached_property
-    def scores(self) -> pd.DataFrame:
+    def scores(self) -> Frame:
         """One row per entry and metric: `value`."""
         rows = [
             {**key, "metric": metric, "value": 100 * value}
@@ -66,12 +65,12 @@ class Results:
         return _frame(rows, (*ENTRY, "metric", "value"))
 
     @cached_property
-    def sequences(self) -> pd.DataFrame:
+    def sequences(self) -> Frame:
         """One row per entry, sequence and object: frames, J, F and J&F, recalls and decays."""
         return self._tables(paths.ENTRY_TABLE, ENTRY, ("sequence", "object", "frames"))
 
     @cached_property
-    def frames(self) -> pd.DataFrame:
+    def frames(self) -> Frame:
         """One row per entry, sequence, object and frame: J and F."""
         import pandas as pd
 
@@ -85,7 +84,7 @@ class Results:
         return _joined(parts, (*ENTRY, "sequence", "object", "frame", "J", "F"))
 
     @cached_property
-    def training(self) -> pd.DataFrame:
+    def training(self) -> Frame:
         """One row per stage, step and logged quantity: `value`."""
         rows = [
             {**key, "step": int(event["step"]), "quantity": name, "value": value}
@@ -97,12 +96,12 @@ class Results:
         return _frame(rows, (*RUN, "stage", "step", "quantity", "value"))
 
     @cached_property
-    def selection(self) -> pd.DataFrame:
+    def selection(self) -> Frame:
         """One row per checkpoint that competed: its scores on held-out videos, whether selected, whether the last."""
         return self._tables(paths.SELECTION_TABLE, RUN, ("step", "selected", "last"))
 
     @cached_property
-    def timing(self) -> pd.DataFrame:
+    def timing(self) -> Frame:
         """One row per entry: frames per second by every convention, seconds, memory, device."""
         rows = []
         for key, path in self._entries(paths.ENTRY_INFERENCE):
@@ -123,7 +122,7 @@ class Results:
             if seed.isdecimal():
                 yield {**key, "seed": int(seed)}, path
 
-    def _tables(self, name: str, columns: tuple[str, ...], named: tuple[str, ...]) -> pd.DataFrame:
+    def _tables(self, name: str, columns: tuple[str, ...], named: tuple[str, ...]) -> Frame:
         """CSV files below each other, what is no name in points; those without the names are of other things."""
         import pandas as pd
 
@@ -141,19 +140,19 @@ class Results:
         return _joined(parts, (*columns, *named))
 
 
-def _keyed(table: pd.DataFrame, key: dict[str, Any]) -> pd.DataFrame:
+def _keyed(table: Frame, key: dict[str, Any]) -> Frame:
     for place, (name, value) in enumerate(key.items()):
         table.insert(place, name, value)
     return table
 
 
-def _joined(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+def _joined(parts: list[Frame], columns: tuple[str, ...]) -> Frame:
     import pandas as pd
 
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
-def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Frame:
     """Rows as a frame that has at least some columns, and those first."""
     import pandas as pd
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.files import write_json, write_text
+from vosrepro.reporting.compare import Comparison, Difference
 from vosrepro.reporting.correspondences import load_pairs, load_parts
 from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.checks import make_checks
@@ -21,6 +22,7 @@ from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS
 from vosrepro.reporting.pages import figures, formats
 from vosrepro.reporting.pages.ablation import ablation
 from vosrepro.reporting.pages.cards import load_card
+from vosrepro.reporting.pages.charts import dot_strip
 from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
 from vosrepro.reporting.pages.filmstrip import filmstrip
 from vosrepro.reporting.pages.outlets import metrics_tree, write_outlets
@@ -82,6 +84,17 @@ def render(
         write_text(path, text)
         log.info("%s: %.2f MB", path, len(text.encode()) / 1e6)
     return [*pages, *(write_outlets(table) if outlets and not partial else [])]
+
+
+def comparison_page(found: Comparison) -> str:
+    """Two results side by side, as a page."""
+
+    def strip(row: Difference) -> Any:
+        low, high = row.paired.interval_95.low, row.paired.interval_95.high
+        title = f"{found.second} minus {found.first}, {row.name}, by video"
+        return dot_strip(row.paired.by_sequence, title=title, interval=(low, high), mean=row.paired.mean)
+
+    return _template("comparison.html").render(found=found, strip=strip)
 
 
 def metrics(plan: Plan) -> dict[str, Any]:
