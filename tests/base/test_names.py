@@ -91,7 +91,7 @@ def test_everybody_finds_the_same_frames_in_the_same_order_and_warns(who, data, 
     assert "are left out" not in caplog.text
 
 
-#: Modules of the rooms that deal with frames that list folders without `vosrepro.base.names`, and what they find there instead of others' frames.
+#: Modules of the rooms that deal with frames that list folders by themselves, and what they find there.
 OWN_LISTS = {
     "datasets/generated/__init__.py": "files that it made",
     "datasets/generated/trees.py": "files that it made",

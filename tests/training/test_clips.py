@@ -27,7 +27,7 @@ from vosrepro.training.data.clips import (
     read_soft_mask,
     to_batch,
 )
-from vosrepro.training.data.loader import Clips, collate, make_loader
+from vosrepro.training.data.loader import Clips, _shares, batches, collate, fits_shared, make_loader
 
 
 def rng(seed=0):
@@ -305,6 +305,28 @@ def test_the_loader_gives_each_rank_its_samples_of_the_same_global_batch(tiny):
         assert torch.equal(a["frames"][1::2], b["frames"])
     for a, b in zip(whole[7:], late, strict=True):
         assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_batches_are_the_same_where_shared_memory_is_too_small_for_them(tiny, tmp_path, caplog, monkeypatch):
+    assert fits_shared(1 << 10, 8, where=tmp_path)
+    assert not fits_shared(1 << 60, 8, where=tmp_path)
+    assert fits_shared(1 << 60, 8, where=tmp_path / "none")  # no such folder: another system
+    node = tiny.node(tiny.stage(loader_workers=2))
+    items = load_items(node.params, tiny.STUDY.data, held_out=tiny.STUDY.selection.sequences)
+    with batches(make_loader(node, items, share=range(4), first=7, pin=False)) as found:
+        shared = list(found)
+    assert "through pipes" not in caplog.text
+    monkeypatch.setattr("vosrepro.training.data.loader._PREFETCH", 1 << 40)  # no memory has room for so many
+    assert not _shares(Clips(node, items), range(4), 7, 2)
+    assert "is too small for the batches of 2 workers: they go through pipes" in caplog.text
+    monkeypatch.setattr("vosrepro.training.data.loader._shares", lambda *_: False)
+    monkeypatch.setattr("vosrepro.training.data.loader._PREFETCH", 4)
+    with batches(make_loader(node, items, share=range(4), first=7, pin=False)) as found:
+        piped = list(found)
+    assert len(shared) == len(piped) == 3
+    for a, b in zip(shared, piped, strict=True):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+        assert a.keys() == b.keys()
 
 
 def test_each_item_is_seen_once_before_any_is_seen_again(tiny):

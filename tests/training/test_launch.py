@@ -207,7 +207,9 @@ def test_a_multi_node_job_meets_at_its_first_node():
     assert command[-1] == "train"
     assert "GLOO_SOCKET_IFNAME" not in child_environment(env, Lease(), processes=4, threads=None)
     assert first_host({"SLURM_JOB_NODELIST": "a7,a9"}) == "a7"
-    assert "--standalone" in torchrun_command(["train"], 2, {})
+    here = torchrun_command(["train"], 2, {})
+    assert "--standalone" in here
+    assert "--local-addr=127.0.0.1" in here  # the name of the host need not resolve
 
 
 def test_wrong_uses_are_explained(tmp_path, monkeypatch):

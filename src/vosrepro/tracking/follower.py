@@ -51,7 +51,7 @@ def follow(study: str, *, parent_pid: int, poll_s: float = 2.0) -> None:
     if not enabled():
         return
     parent = Process(parent_pid)
-    lock = Lock(TRACKING / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock", needed=False)
     while not lock.acquire():
         if not parent.alive():
             return
@@ -82,7 +82,7 @@ def complete(study: str, out: Path | str, *, answer_s: float = 60.0) -> MlflowOu
         outcome = _off()
         outcome.write(out)
         return outcome
-    lock = Lock(TRACKING / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock", needed=False)
     request = {"id": uuid.uuid4().hex, "out": str(out)}
     deadline = time.monotonic() + answer_s
     try:
@@ -106,7 +106,7 @@ def mirror_once(study: str) -> MlflowOutcome:
     """Mirror what there is now, unless a follower does so anyway."""
     if not enabled():
         return _off()
-    lock = Lock(TRACKING / f"{study}.lock")
+    lock = Lock(TRACKING / f"{study}.lock", needed=False)
     if not lock.acquire():
         return _outcome("followed", f"process {lock.holder().get('pid')} mirrors")
     try:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
+from vosrepro.base.errors import VosreproError
+
+log = logging.getLogger(__name__)
 _CLOCK_SLACK_S = 2.0
+
+
+class LockError(VosreproError):
+    """A file system without locks."""
 
 
 class Process:
@@ -42,23 +51,32 @@ def lived_at(pid: int, time_s: float) -> bool:
     return _boot_time_s() + ticks / os.sysconf("SC_CLK_TCK") <= time_s + _CLOCK_SLACK_S
 
 
-def locked(path: Path, *, wait: bool = False, mode: int = 0o666) -> int | None:
+def locked(path: Path, *, mode: int = 0o666) -> int | None:
     """A descriptor that holds the lock of a file (created if need be) or of a folder; None if another process does.
+
+    It never waits: who waits asks again, and so can say for what and for how long.
 
     The kernel gives the lock back when the descriptor and all that inherited it are closed.
 
     Args:
         path: on a file system with kernel locks.
-        wait: until it is free.
         mode: of a new file.
+
+    Raises:
+        LockError: if the file system has no locks.
     """
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     file = os.open(path, flags | os.O_CLOEXEC, mode)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
         os.close(file)
-        return None
+        if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+            return None
+        raise LockError(
+            f"{path} cannot be locked ({error.strerror}): its file system lacks locks, so put it on a local disk or "
+            "mount it with locks"
+        ) from error
     return file
 
 
@@ -74,16 +92,23 @@ class Lock:
 
     Args:
         path: the file, on a file system with kernel locks; created with its folders, never removed.
+        needed: whether a file system without locks is an error; else a warning, and nobody is kept out.
     """
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path | str, *, needed: bool = True) -> None:
+        self.path, self._needed = Path(path), needed
         self._file: int | None = None
 
     def acquire(self) -> bool:
         """Take the lock if it is free; never waits."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = locked(self.path)
+        try:
+            file = locked(self.path)
+        except LockError as error:
+            if self._needed:
+                raise
+            log.warning("%s; going on without", error)
+            return True
         if file is None:
             return False
         sign(file)

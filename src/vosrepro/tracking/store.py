@@ -198,7 +198,7 @@ def _open() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    lock = Lock(TRACKING / "store.lock")
+    lock = Lock(TRACKING / "store.lock", needed=False)
     deadline = time.monotonic() + _OPENING_S
     while not lock.acquire():
         if time.monotonic() > deadline:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vosrepro.base.errors import VosreproError
+from vosrepro.base.errors import DataError, VosreproError
 from vosrepro.training.data.clips import Item, Readers, Sample, make_sampler, read_soft_mask
 from vosrepro.training.data.order import item_of, sample_generator
 from vosrepro.training.devices.world import die_with_parent
@@ -18,8 +21,13 @@ from vosrepro.training.devices.world import die_with_parent
 if TYPE_CHECKING:
     from vosrepro.study.plan import StageNode
 
+log = logging.getLogger(__name__)
+
 _CACHE_BYTES = 512 << 20
 _PREFETCH = 4
+#: How long the next batch may take; a worker that waits for a dead file server never answers.
+_LONGEST_WAIT_S = 1800.0
+_SHARED = Path("/dev/shm")
 
 
 class Cache:
@@ -104,6 +112,25 @@ def collate(samples: list[Sample] | VosreproError) -> dict[str, torch.Tensor] | 
     return {name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in samples[0]}
 
 
+def collate_plain(samples: list[Sample] | VosreproError) -> dict[str, np.ndarray] | VosreproError:
+    """`collate` without tensors: arrays go through a pipe and need no shared memory."""
+    if isinstance(samples, VosreproError):
+        return samples
+    return {name: np.stack([s[name] for s in samples]) for name in samples[0]}
+
+
+def fits_shared(batch_bytes: int, batches_under_way: int, *, where: Path = _SHARED) -> bool:
+    """Whether shared memory has room for all batches under way; containers often have 64 MB of it.
+
+    A worker that finds it full is killed or hangs, so batches then go through pipes, which costs a copy.
+    """
+    try:
+        facts = os.statvfs(where)
+    except OSError:
+        return True  # this system shares memory in another way
+    return 2 * batch_bytes * batches_under_way <= facts.f_bavail * facts.f_frsize
+
+
 def make_loader(node: StageNode, items: list[Item], *, share: range, first: int, pin: bool) -> DataLoader:
     """Batches of one rank from step `first` on, in order.
 
@@ -115,11 +142,13 @@ def make_loader(node: StageNode, items: list[Item], *, share: range, first: int,
         pin: whether batches go to page-locked memory, for copies to a GPU.
     """
     workers = node.params.loader_workers
+    clips = Clips(node, items, cache_bytes=_CACHE_BYTES // max(1, workers))
     return DataLoader(
-        Clips(node, items, cache_bytes=_CACHE_BYTES // max(1, workers)),
+        clips,
         batch_sampler=_Steps(share, first, node.params.steps),  # type: ignore[arg-type]
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate if not workers or _shares(clips, share, first, workers) else collate_plain,
+        timeout=_LONGEST_WAIT_S if workers else 0,
         pin_memory=pin,
         prefetch_factor=_PREFETCH if workers else None,
         worker_init_fn=_begin_worker if workers else None,
@@ -138,17 +167,45 @@ def batches(loader: DataLoader) -> Iterator[Iterator[dict[str, torch.Tensor]]]:
     """
     found = iter(loader)
     try:
-        yield map(_sound, found)
+        yield map(_sound, _timely(found))
     finally:
         end = getattr(found, "_shutdown_workers", None)  # torch calls it when it collects `found`
         if end is not None:
             end()
 
 
+def _shares(clips: Clips, share: range, first: int, workers: int) -> bool:
+    """Whether the batches of all workers fit into shared memory, judged by the first sample."""
+    sample = clips.__getitems__([(first, share[0])]) if len(clips) and len(share) else []
+    if isinstance(sample, VosreproError) or not sample:
+        return True  # the worker meets the fault itself
+    size = len(share) * sum(array.nbytes for array in sample[0].values())
+    fits = fits_shared(size, workers * _PREFETCH)
+    if not fits:
+        log.warning("%s is too small for the batches of %d workers: they go through pipes", _SHARED, workers)
+    return fits
+
+
+def _timely(found: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            batch = next(found)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            raise DataError(
+                f"the loader's workers gave no batch in {_LONGEST_WAIT_S:.0f} s: see whether the disk of the data "
+                "answers, then run again"
+            ) from error
+        yield batch
+
+
 def _sound(batch: Any) -> dict[str, torch.Tensor]:
     if isinstance(batch, VosreproError):
         raise batch
-    return batch
+    return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in batch.items()}
 
 
 def _begin_worker(_worker: int) -> None:

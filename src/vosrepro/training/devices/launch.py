@@ -130,7 +130,7 @@ def torchrun_command(arguments: Sequence[str], processes: int, environment: Mapp
             f"--rdzv-endpoint={first_host(environment)}:{port}",
         ]
     else:
-        command += ["--standalone"]
+        command += ["--standalone", "--local-addr=127.0.0.1"]  # the host's name need not resolve
     return [*command, f"--nproc-per-node={processes}", "-m", MODULE, *arguments]
 
 

@@ -112,9 +112,10 @@ def _wait(count: int, pool: Sequence[str], root: Path, *, timeout_s: float, poll
 
 
 def _claim(count: int, pool: Sequence[str], root: Path) -> dict[str, int]:
-    """Lock `count` devices, or none at all."""
-    gate = locked(root / "gate.lock", wait=True, mode=0o600)
-    assert gate is not None
+    """Lock `count` devices, or none at all; none either while another process does this."""
+    gate = locked(root / "gate.lock", mode=0o600)
+    if gate is None:
+        return {}
     held: dict[str, int] = {}
     try:
         for device in pool:
