@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="write only the figures of a paper (PDF and PNG) there, drawn from the files of the study",
     )
+    parser.add_argument(
+        "--tables",
+        metavar="DIR",
+        help="write only the tables of the benchmarks there: CSV, Markdown and LaTeX, with deviations as footnotes",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +59,11 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.write_expected, csv_text(expected_rows(load_table(plan))))
     if args.figures:
         _figures(plan, Path(args.figures))
+        return 0
+    if args.tables:
+        from vosrepro.reporting.export import export
+
+        export(load_table(plan), Path(args.tables))
         return 0
     if args.only == "outlets":
         write_outlets(load_table(plan))

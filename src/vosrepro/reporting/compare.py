@@ -175,12 +175,18 @@ def _made(facts: Provenance) -> Iterator[tuple[tuple[str, str], str]]:
 
 def _flat(value: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     for name, item in value.items():
-        if name in _QUIET:
+        if name in _QUIET or item is None:  # a setting that is not made is none, whether or not its name is written
             continue
         if isinstance(item, Mapping):
             yield from _flat(item, f"{before}{name}.")
         else:
-            yield f"{before}{name}", str(item)
+            yield f"{before}{name}", str(_made_settings(item))
+
+
+def _made_settings(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _made_settings(item) for name, item in value.items() if item is not None}
+    return [_made_settings(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _changes(first: Mapping[str, Facts], second: Mapping[str, Facts]) -> tuple[Change, ...]:
