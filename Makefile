@@ -49,7 +49,13 @@ $(UV):
 		  rm -rf .tools; exit 1; }
 	.tools/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
 
-$(READY): requirements.lock pyproject.toml | $(UV)
+# An environment names its own place in every script: after the checkout was moved it is made anew.
+MOVED := $(if $(wildcard .venv/bin/activate),$(if $(shell grep -sF '$(CURDIR)/.venv' .venv/bin/activate),,moved))
+.PHONY: moved
+moved:
+
+$(READY): requirements.lock pyproject.toml $(MOVED) | $(UV)
+	$(if $(MOVED),rm -rf .venv)
 	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 	$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv/bin/python --editable .

@@ -20,7 +20,7 @@ rule prepare:
     params:
         root=JOBS.plan.study.data.root,
     shell:
-        "vosrepro data prepare {wildcards.set} --root {params.root} --out {output.manifest} > {log} 2>&1"
+        "vosrepro data prepare {wildcards.set} --root {params.root:q} --out {output.manifest:q} > {log:q} 2>&1"
 
 
 # The copies that stages 0 and 2 of Mask-Propagation train on: -- results/sets/converted/youtube-480p.json
@@ -40,5 +40,5 @@ rule convert:
     params:
         root=JOBS.plan.study.data.root,
     shell:
-        "vosrepro data convert {wildcards.kind} --root {params.root} --processes {threads}"
-        " --out {output} > {log} 2>&1"
+        "vosrepro data convert {wildcards.kind} --root {params.root:q} --processes {threads}"
+        " --out {output:q} > {log:q} 2>&1"

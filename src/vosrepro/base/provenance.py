@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import platform
 import subprocess
 import sys
@@ -12,7 +14,9 @@ from typing import Any
 
 from vosrepro.base.machine import hardware
 
-_PACKAGE = Path(__file__).parents[1]
+log = logging.getLogger(__name__)
+
+_PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = (
     "torch",
     "torchvision",
@@ -38,7 +42,10 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that holds this package; nulls outside a checkout."""
+    """Commit and dirty flag of the checkout that this package is run from; nulls if it is of no checkout of its own."""
+    root = _git("rev-parse", "--show-toplevel")
+    if root is None or Path(root).resolve() != _PACKAGE.parents[1]:
+        return {"commit": None, "dirty": None}  # a package installed into an environment may lie in any repository
     commit = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if status is None else bool(status)}
@@ -57,8 +64,13 @@ def library_versions() -> dict[str, str | None]:
 
 
 def _git(*arguments: str) -> str | None:
+    # GIT_DIR and its like, set inside of hooks, would name another repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(_PACKAGE), *arguments]
     try:
-        result = subprocess.run(["git", "-C", str(_PACKAGE), *arguments], capture_output=True, text=True, timeout=20)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
     except (OSError, subprocess.TimeoutExpired):
         return None
+    if "dubious ownership" in result.stderr:
+        log.warning("the commit is not recorded, since the checkout belongs to somebody else: see git's safe.directory")
     return result.stdout.strip() if result.returncode == 0 else None

@@ -310,6 +310,8 @@ class Study(Strict):
 # ------------------------------------------------------------------------------------------ loading
 
 Model = TypeVar("Model", bound=Strict)
+#: The checkout that this package is run from.
+_CHECKOUT = Path(__file__).parents[3]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where libyaml is there
 
 
@@ -322,13 +324,21 @@ def load(path: Path | str, model: type[Model]) -> Model:
     return parse(read_yaml(path), model, source=str(path))
 
 
+def shipped(path: Path | str) -> Path:
+    """A path below params/ of the working folder or, if that has no params/, of the checkout of this package."""
+    path = Path(path)
+    if path.is_absolute() or path.parts[:1] != ("params",) or Path("params").is_dir():
+        return path
+    return _CHECKOUT / path if (_CHECKOUT / path).exists() else path
+
+
 def read_yaml(path: Path | str) -> Any:
     """The value of a YAML or JSON file.
 
     Raises:
         ConfigError: if the file is missing or is not YAML.
     """
-    path = Path(path)
+    path = shipped(path)
     try:
         return yaml.load(read_text(path), Loader=_LOADER)
     except FileNotFoundError as error:
@@ -370,6 +380,7 @@ def load_benchmark(name: str, *, root: Path | str = "params") -> BenchmarkParams
 
 
 def _named(folder: Path, name: str, model: type[Model], what: str) -> Model:
+    folder = shipped(folder)
     path = folder / f"{name}.yaml"
     if not path.is_file():
         known = [p.stem for p in sorted(folder.glob("*.yaml"))]
