@@ -45,7 +45,7 @@ def write_class(number: int, *, root: Path, seed: int, limit: int | None = None)
     for half, count in (("train", TRAIN), ("val", VAL)):
         folder = root / FOLDER / half / wnid(number)
         folder.mkdir(parents=True, exist_ok=True)
-        for i in range(min(count, limit or count)):
+        for i in range(count if limit is None else min(count, limit)):
             image = draw(number, stream(seed, FOLDER, half, number, i))
             grey, cmyk = (half == "train" and number == n and i == 0 for n in (0, 1))
             data = _encoded(image, grey=grey, cmyk=cmyk)
