@@ -2,6 +2,7 @@
 # make test     set up everything and run all tests
 # make test-fast   ... and those that take less than three seconds each
 # make mutants  plant faults into a copy of the package; the tests that should notice each must fail
+# make all-data  generate all of the mini data and compare their hash with the recorded one
 # make expected   run the mini study with eight seeds (about an hour) and renew params/expected/mini.csv
 # Needs python3 >= 3.11, make and git. uv goes to .tools/, the locked environment to .venv/; nothing
 # is installed outside this folder.
@@ -19,7 +20,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 # Without its cache Python compiles torch, Snakemake and MLflow again in every process: half of their start-up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report test test-fast mutants expected setup lint lock clean
+.PHONY: report test test-fast mutants all-data expected setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
@@ -34,10 +35,13 @@ test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)
 
 test-fast: $(READY)
-	pytest -n 2 --dist worksteal -m "not slow and not mutants and not pretend_cuda" $(TESTS)
+	pytest -n 2 --dist worksteal -m "not slow and not mutants and not all_data and not pretend_cuda" $(TESTS)
 
 mutants: $(READY)
 	pytest -n 2 --dist worksteal -m mutants tests/mutants
+
+all-data: $(READY)
+	pytest -m all_data tests/datasets
 
 setup: $(READY)
 

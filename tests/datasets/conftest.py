@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from shared import once
 
 from vosrepro.datasets.generated import generate
 from vosrepro.study.params import DataParams
@@ -17,9 +18,8 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One clip of each kind; read it only."""
-    root = tmp_path_factory.mktemp("small") / "mini"
-    generate(root, seed=0, limit=1, processes=1)
-    return root
+    made = once(tmp_path_factory, "small", lambda folder: generate(folder / "mini", seed=0, limit=1, processes=1))
+    return made / "mini"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import yaml
 from vosrepro.datasets.generated import generate
 
 
-@pytest.mark.slow
+@pytest.mark.all_data
 def test_a_fresh_generation_has_the_hash_that_data_dvc_records(root: Path, tmp_path: Path):
     """After a wanted change: raise REVISION, generate, `dvc commit -f data.dvc`."""
     from dvc_data.hashfile.build import build

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from shared import once
 
 from vosrepro.study import paths
 from vosrepro.tracking import store as tracking
@@ -30,12 +31,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables, made once because that takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    return once(tmp_path_factory, "store", _make_database) / "mlflow.db"
+
+
+def _make_database(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path.parent)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         tracking._open()
-    return path
 
 
 @pytest.fixture
