@@ -45,6 +45,12 @@ COMMANDS = (
         "commands.infer",
         "infer",
     ),
+    Command(
+        "take-masks",
+        "the study, step by step",
+        "take masks that authors published instead of segmenting",
+        "commands.take_masks",
+    ),
     Command("score-run", "the study, step by step", "score all entries of one run", "commands.score_run"),
     Command(
         "submit-entry",

@@ -30,7 +30,7 @@ from vosrepro.study.params import Study, parse
 from vosrepro.study.plan import Plan, Run, StageNode, load_plan
 from vosrepro.training.devices.launch import THREADS
 from vosrepro.training.devices.requests import SOCKET
-from vosrepro.weights.released import released_file
+from vosrepro.weights.released import load_released, masks_file, released_file
 
 
 class Jobs:
@@ -75,6 +75,10 @@ class Jobs:
             "stage": _either(node.stage for node in self.plan.stages),
         }
 
+    def recipes(self, *, taken: bool) -> str:
+        """A regular expression of the recipes whose masks are taken as others published them, or of all others."""
+        return _either(run.recipe for run in self.plan.runs if (run.params.weights == "masks") == taken)
+
     def runs(self) -> list[str]:
         """Folders of all runs."""
         return [str(run.folder) for run in self.plan.runs]
@@ -114,7 +118,11 @@ class Jobs:
         """Digest of what the report depends on besides the results."""
         package = Path(__file__).parent
         pages = [*package.glob("reporting/pages/templates/**/*"), *package.glob("methods/*/README.md")]
-        pages += [Path("params/published_sequences.csv"), Path(self.plan.study.expected or "-")]
+        pages += [
+            Path("params/published_sequences.csv"),
+            Path("params/published_frames.csv"),
+            Path(self.plan.study.expected or "-"),
+        ]
         pages += [e.server_scores for e in self.plan.entries if e.benchmark_params.scoring is None]
         texts = {path.name: file_digest(path) for path in sorted(pages) if path.is_file()}
         return asked_report(self.plan, texts)
@@ -152,6 +160,11 @@ class Jobs:
     def released_file(self, wildcards: Any) -> list[str]:
         """The released checkpoint of an imported recipe, if it is there; the job says where it belongs."""
         file = released_file(wildcards.method, wildcards.recipe)
+        return [] if file is None else [str(file)]
+
+    def taken_masks(self, wildcards: Any) -> list[str]:
+        """The published masks of a recipe, if they are there; the job says where they belong."""
+        file = masks_file(self.plan.study.masks_root, load_released().masks(wildcards.method, wildcards.recipe))
         return [] if file is None else [str(file)]
 
     def converted_set(self, wildcards: Any) -> list[str]:

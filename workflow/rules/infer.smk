@@ -14,6 +14,8 @@ rule infer:
         "results/{study}/{method}/{recipe}/seed{seed}/inference.json",
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/infer.log",
+    wildcard_constraints:
+        recipe=JOBS.recipes(taken=False),
     retries: 1
     threads: JOBS.threads(1)
     resources:
@@ -29,3 +31,26 @@ rule infer:
         "vosrepro infer --gpus {resources.gpu} --threads {resources.torch_threads}"
         " --study {params.study} --method {wildcards.method} --recipe {wildcards.recipe}"
         " --seed {wildcards.seed} --anew {resources.anew} > {log} 2>&1"
+
+
+# Masks that authors published, in place of inference: no device, no torch; where they lack, the job says so.
+rule take:
+    input:
+        "results/{study}/data.json",
+        JOBS.taken_masks,
+    output:
+        "results/{study}/{method}/{recipe}/seed{seed}/inference.json",
+    log:
+        "logs/{study}/{method}/{recipe}/seed{seed}/infer.log",
+    wildcard_constraints:
+        recipe=JOBS.recipes(taken=True),
+    threads: JOBS.threads(1)
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        study=JOBS.file,
+        digest=JOBS.infer,
+    shell:
+        "vosrepro take-masks --study {params.study} --method {wildcards.method}"
+        " --recipe {wildcards.recipe} --seed {wildcards.seed} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Released weights: which there are, and turning one into ours.
+"""Released weights and masks: which there are, and turning weights into ours.
 
   vosrepro weights list
   vosrepro weights import stm propagation_model.pth
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.targets import Source, Target
@@ -21,7 +22,10 @@ from vosrepro.base.targets import Source, Target
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands `list` and `import`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="released checkpoints, where to get them, and which are here")
+    known = actions.add_parser("list", help="released checkpoints and masks, where to get them, and which are here")
+    known.add_argument(
+        "--masks-root", type=Source, metavar="FOLDER", help="folder of published masks (default: weights/masks)"
+    )
     one = actions.add_parser("import", help="convert a released checkpoint")
     one.add_argument("method", metavar="METHOD")
     one.add_argument(
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List or import."""
     if args.action == "list":
-        _list()
+        _list(args.masks_root)
         return 0
     from vosrepro.weights.importing import import_weights
 
@@ -62,15 +66,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list() -> None:
+def _list(root: Path | None) -> None:
     from vosrepro.study.paths import imported_weights
-    from vosrepro.weights.released import ReleasedFile, load_released
+    from vosrepro.weights.released import MaskSet, ReleasedFile, load_released, masks_file
 
     for method, recipes in load_released().methods.items():
         for recipe, facts in recipes.items():
             if isinstance(facts, ReleasedFile):
                 here = imported_weights(method, recipe).is_file()
                 print(f"{method}/{recipe}: {'imported' if here else 'not here'}")
-                print(f"  {facts.file}: {facts.obtain}; licence: {facts.licence}")
+            elif isinstance(facts, MaskSet):
+                here = masks_file(root, facts)
+                print(f"{method}/{recipe}: masks on {facts.masks}, {here or 'not here'}")
             else:
                 print(f"{method}/{recipe}: {facts.unavailable}")
+                continue
+            print(f"  {facts.file}: {facts.obtain}; licence: {facts.licence}{'; ' if facts.note else ''}{facts.note}")

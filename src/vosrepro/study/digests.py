@@ -29,6 +29,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = {
     "train": ("vosrepro.training.loop",),
     "select": ("vosrepro.inference.select",),
     "masks": ("vosrepro.inference.videos",),
+    "taken": ("vosrepro.inference.taken",),
     "classes": ("vosrepro.inference.classify",),
     "scorer": ("vosrepro.scoring.scorer",),
     "score": ("vosrepro.scoring.entries",),
@@ -141,7 +142,10 @@ def asked_entry(entry: Entry) -> str:
     """What an entry's masks or classes depend on, apart from weights and data."""
     benchmark, run = entry.benchmark_params, entry.run
     how = [benchmark.model_dump(mode="json", exclude=_JUDGING), entry.input_short_side_px]
-    code = code_of("classes" if benchmark.classifies else "masks", run.method)
+    if run.params.weights == "masks":
+        code = code_of("taken")
+    else:
+        code = code_of("classes" if benchmark.classifies else "masks", run.method)
     return value_digest([entry.key, dict(entry.variant_params), dict(run.model), how, entry.crop_px, code])
 
 
@@ -150,7 +154,7 @@ def entry_identity(entry: Entry, weights: str | None, data: str) -> str:
 
     Args:
         entry: the entry.
-        weights: SHA-256 of the weights file; None for a method without weights.
+        weights: SHA-256 of the weights file, or digest of the masks that are taken; None for a method without either.
         data: of `data_digest`, of the benchmark's part.
     """
     return value_digest([asked_entry(entry), weights, data])
@@ -235,9 +239,11 @@ def asked_report(plan: Plan, texts: Mapping[str, str]) -> str:
 
 def code_record(plan: Plan) -> dict[str, Any]:
     """The digests of all code that a study's results depend on: what DVC tracks instead of folders of source."""
-    methods = sorted(plan.methods)
+    methods = sorted({run.method for run in plan.runs if run.params.weights != "masks"})
     runs = {kind: {m: code_of(kind, m) for m in methods} for kind in ("train", "select", "masks", "classes")}
-    return {**runs, **{kind: code_of(kind) for kind in ("data", "resize", "score", "report")}}
+    kinds = ["data", "resize", "score", "report"]
+    kinds += ["taken"] if any(run.params.weights == "masks" for run in plan.runs) else []
+    return {**runs, **{kind: code_of(kind) for kind in kinds}}
 
 
 def _shown(method: MethodParams) -> dict[str, Any]:

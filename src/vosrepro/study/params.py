@@ -131,7 +131,8 @@ class RecipeParams(Strict):
     """A chain of stages that ends in one set of weights, or another source of weights."""
 
     title: str
-    weights: Literal["trained", "random", "imported", "none"] = "trained"
+    # "masks": nothing runs, masks that authors published are taken in place of inference.
+    weights: Literal["trained", "random", "imported", "none", "masks"] = "trained"
     stages: tuple[Name, ...] = ()
     model: dict[str, Any] = {}  # without stages: constructor arguments that differ from the size's
     # Whether the last stage's checkpoints compete on the study's held-out sequences, which are then not trained on,
@@ -305,6 +306,7 @@ class Study(Strict):
     statistics: StatisticsParams = StatisticsParams()
     expected: str | None = None  # CSV with our own reference results and their seed spread
     viewer_sequences: Annotated[int, Field(ge=0)] = 4  # per benchmark, in the report's frame viewer
+    masks_root: str | None = None  # folder of the masks that authors published; None: that of released files
 
 
 # ------------------------------------------------------------------------------------------ loading

@@ -131,6 +131,12 @@ def released_weights(method: str, recipe: str, ending: str = ".pth") -> Path:
     return WEIGHTS / method / f"{recipe}{ending}"
 
 
+def released_masks(root: Path | str | None, file: str) -> tuple[Path, Path]:
+    """Where a person puts masks that authors published: the folder, and the zip, of the released file's name."""
+    folder = (Path(root) if root else WEIGHTS / "masks") / file.removesuffix(".zip")
+    return folder, folder.with_name(f"{folder.name}.zip")
+
+
 def prepared_set(name: str) -> Path:
     """The manifest of a data set that a rule prepared or converted; a listing may lie beside it."""
     return RESULTS / "sets" / f"{name}.json"

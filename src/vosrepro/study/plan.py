@@ -108,8 +108,8 @@ class Run:
 
     @property
     def selected_weights(self) -> Path | None:
-        """What inference loads; None for a method without weights."""
-        return None if self.params.weights == "none" else self.folder / paths.SELECTED_WEIGHTS
+        """What inference loads; None for a method without weights, and where masks are taken as they are."""
+        return None if self.params.weights in ("none", "masks") else self.folder / paths.SELECTED_WEIGHTS
 
     @property
     def selection(self) -> Path:

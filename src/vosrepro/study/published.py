@@ -1,7 +1,8 @@
 """The published numbers that the study tries to reproduce, typed and checked.
 
 params/published.csv holds one number a row; params/published_sequences.csv holds scores of single sequences
-where the original masks were published, for paired comparisons.
+where the original masks were published, for paired comparisons; params/published_frames.csv what was published of
+single frames.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import read_rows
 
 #: How we know a number: printed in the authors' README, in an abstract, in a table of the paper that was
-#: read, by a third party, computed by us from published masks, or only recalled (never shown).
-Evidence = Literal["readme", "abstract", "paper", "third-party", "masks", "recalled"]
+#: read, by a third party, by the benchmark's own site, computed by us from published masks, or only recalled
+#: (never shown).
+Evidence = Literal["readme", "abstract", "paper", "third-party", "site", "masks", "recalled"]
 
 COLUMNS = (
     "method",
@@ -31,6 +33,7 @@ COLUMNS = (
     "note",
 )
 SEQUENCE_COLUMNS = (*COLUMNS[:4], "sequence", "J-Mean", "F-Mean", "source")
+FRAME_COLUMNS = (*COLUMNS[:4], "sequence", "J", "F", "source")
 METRICS = (
     "J&F-Mean",
     "J-Mean",
@@ -147,6 +150,46 @@ def load_published_masks(
             raise ConfigError(f"{path}, line {line}: {row['sequence']} is given twice: keep one row")
         scores[key][row["sequence"]] = values
     return tuple(PublishedMasks(*key[:4], scores=values, source=key[4]) for key, values in scores.items())
+
+
+@dataclass(frozen=True)
+class PublishedFrames:
+    """What was published of the scored frames of single sequences.
+
+    Attributes:
+        scores: J and F in points by sequence, in the order of its scored frames.
+        rounding: half a unit of the last printed digit, in points.
+        source: where they are printed.
+    """
+
+    scores: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]
+    rounding: float
+    source: str
+
+
+def load_published_frames(
+    path: Path | str = "params/published_frames.csv",
+) -> dict[tuple[str, str, str, str], PublishedFrames]:
+    """Read the published values of single frames, by method, recipe, variant and benchmark.
+
+    Raises:
+        ConfigError: naming file and line of a malformed row.
+    """
+    path = Path(path)
+    scores: dict[tuple[str, str, str, str], dict[str, tuple[tuple[float, ...], tuple[float, ...]]]] = {}
+    facts: dict[tuple[str, str, str, str], tuple[float, str]] = {}
+    for line, row in read_rows(path, FRAME_COLUMNS):
+        where = f"{path}, line {line}"
+        key = (row["method"], row["recipe"], row["variant"], row["benchmark"])
+        texts = row["J"].split(), row["F"].split()
+        if not all(re.fullmatch(r"[01]\.\d{3}", text) for of in texts for text in of) or len(texts[0]) != len(texts[1]):
+            raise ConfigError(f"{where}: J and F are shares with three decimals, as many of J as of F")
+        if row["sequence"] in scores.setdefault(key, {}):
+            raise ConfigError(f"{where}: {row['sequence']} is given twice: keep one row")
+        region, contour = (tuple(100 * float(text) for text in of) for of in texts)
+        scores[key][row["sequence"]] = (region, contour)
+        facts[key] = (0.05, row["source"])
+    return {key: PublishedFrames(found, *facts[key]) for key, found in scores.items()}
 
 
 def _parse(row: dict[str, str], where: str) -> Published:

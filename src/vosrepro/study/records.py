@@ -230,6 +230,29 @@ class SelectionRecord(Record):
     provenance: Provenance = Provenance()
 
 
+class TakenMasks(Part):
+    """The masks of others that were taken in place of inference.
+
+    Attributes:
+        path: folder or zip.
+        digest: of the zip, or of all masks of the folder, that were read.
+        inside: folder in it that holds the sequences; empty if it does itself.
+        expected: whether the zip is the one whose SHA-256 params/released.yaml names; None if there is none to compare.
+        left: sequences that it holds and the benchmark does not.
+        lacking: frames that it lacks, all of them such that are not scored.
+        obtain, licence: of params/released.yaml.
+    """
+
+    path: str
+    digest: str
+    inside: str = ""
+    expected: bool | None = None
+    left: int = 0
+    lacking: int = 0
+    obtain: str = ""
+    licence: str = ""
+
+
 class InferenceRecord(Record, Made):
     """How an entry was inferred.
 
@@ -242,6 +265,7 @@ class InferenceRecord(Record, Made):
         videos_reused: finished by an earlier call.
         identity: what the results depend on, see `vosrepro.study.digests`.
         code: digest of the code that made them.
+        taken: the masks of others, where nothing was inferred.
     """
 
     what: ClassVar[str] = "record of an inference"
@@ -264,6 +288,7 @@ class InferenceRecord(Record, Made):
     identity: str | None = None
     code: str | None = None
     weights: WeightsFile | None = None
+    taken: TakenMasks | None = None
     data_digest: str | None = None
     provenance: Provenance = Provenance()
 

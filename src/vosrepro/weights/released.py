@@ -1,4 +1,4 @@
-"""Released checkpoints: where people get them, where they put them, and under which licence.
+"""Released checkpoints and result masks: where people get them, where they put them, and under which licence.
 
 params/released.yaml holds the facts; nothing is downloaded, since every file lies behind a web page of a
 file-sharing site, and several have no licence that allows passing them on.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vosrepro.base.errors import ConfigError
 from vosrepro.study.params import Name, Strict, parse, read_yaml
-from vosrepro.study.paths import released_weights
+from vosrepro.study.paths import released_masks, released_weights
 
 #: Endings under which a released file may lie at weights/<method>/<recipe>.
 ENDINGS = (".pth", ".pt", ".pth.tar", ".bin")
 
 
-class ReleasedFile(Strict):
-    """One checkpoint that authors released.
+class Obtained(Strict):
+    """Something that authors released and a person downloads.
 
     Attributes:
         file: its name as released.
         obtain: where a person gets it.
-        licence: under which its repository stands; weights rarely state their own.
-        sha256: if anyone has published it.
+        licence: under which its repository stands; weights and masks rarely state their own.
+        sha256: if anyone has published it, or of the masks that we looked at.
         note: what a user should know.
     """
 
@@ -31,6 +32,20 @@ class ReleasedFile(Strict):
     licence: str
     sha256: str | None = None
     note: str = ""
+
+
+class ReleasedFile(Obtained):
+    """One checkpoint."""
+
+
+class MaskSet(Obtained):
+    """Result masks on one benchmark: a zip, or the folder that it holds.
+
+    Attributes:
+        masks: the benchmark.
+    """
+
+    masks: Name
 
 
 class Unavailable(Strict):
@@ -42,12 +57,26 @@ class Unavailable(Strict):
 class Released(Strict):
     """params/released.yaml: method -> recipe -> file, or why there is none."""
 
-    methods: dict[Name, dict[Name, ReleasedFile | Unavailable]]
+    methods: dict[Name, dict[Name, MaskSet | ReleasedFile | Unavailable]]
 
     def file(self, method: str, recipe: str) -> ReleasedFile | None:
         """The released checkpoint of a recipe, if there is one."""
         found = self.methods.get(method, {}).get(recipe)
         return found if isinstance(found, ReleasedFile) else None
+
+    def masks(self, method: str, recipe: str) -> MaskSet:
+        """The masks of a recipe that takes masks.
+
+        Raises:
+            ConfigError: if the list does not name them.
+        """
+        found = self.methods.get(method, {}).get(recipe)
+        if not isinstance(found, MaskSet):
+            raise ConfigError(
+                f"params/released.yaml names no masks of {method}/{recipe}, whose weights are 'masks': add an entry "
+                "with file, obtain, licence and masks (the benchmark)"
+            )
+        return found
 
 
 def load_released(path: Path | str = "params/released.yaml") -> Released:
@@ -72,3 +101,15 @@ def how_to_get(method: str, recipe: str, released: Released) -> str:
     if file is None:
         return f"put the released file at {place}"
     return f"download {file.file} ({file.obtain}; licence: {file.licence}) and put it at {place}"
+
+
+def masks_file(root: Path | str | None, masks: MaskSet) -> Path | None:
+    """The folder or zip that a person put into the folder of masks, or None."""
+    return next((path for path in released_masks(root, masks.file) if path.exists()), None)
+
+
+def how_to_get_masks(root: Path | str | None, masks: MaskSet) -> str:
+    """A sentence on where to download masks and where to put them."""
+    folder, archive = released_masks(root, masks.file)
+    where = f"{masks.obtain}; licence: {masks.licence}"
+    return f"download {masks.file} ({where}) and put it at {archive}, or extract it to {folder}"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vosrepro.reporting.evidence.summary import setting
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS, Kind
 from vosrepro.study.published import Published
@@ -58,7 +59,9 @@ def counted(found: Iterable[Claim]) -> Mapping[Kind, int]:
 def statement(table: Table) -> str:
     """What was run on what: one sentence that holds its own reservations."""
     plan = table.plan
-    where = "generated videos" if plan.study.data.generated else _listed(b.title for b in plan.benchmarks.values())
+    where = (
+        "generated videos" if plan.study.data.generated else _listed(setting(table, name) for name in plan.benchmarks)
+    )
     scored = sum(row.scored for row in table.rows)
     lacking = "" if scored == len(table.rows) else f" ({scored} of {len(table.rows)} rows have a score so far)"
     blockers = [d for d in table.deviations if d.blocks and d.scope == "study"]
@@ -76,12 +79,13 @@ def _systems(table: Table) -> str:
     origins: dict[str, list[str]] = {}
     for method, params in plan.methods.items():
         kinds = {run.params.weights for run in plan.runs if run.method == method}
-        origin = next(kind for kind in ("trained", "imported", "random", "none") if kind in kinds)
+        origin = next(kind for kind in ("trained", "imported", "masks", "random", "none") if kind in kinds)
         origins.setdefault(origin, []).append(params.title)
     seeds = len(plan.study.seeds)
     parts = {
         "trained": f"{{}}, trained here at the size “{plan.study.size}” with {_number(seeds, 'seed')}",
         "imported": "{}, with the weights that their authors released",
+        "masks": "{}, by the masks that their authors published",
         "random": "{}, with untrained networks",
         "none": "the floors {}, which nobody trains",
     }

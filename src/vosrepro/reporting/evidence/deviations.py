@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vosrepro.datasets.sets.catalog import training_parts
+from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.scoring.statistics import MIN_RUNS
@@ -27,7 +27,7 @@ class Deviation:
     """One difference between this study and the papers.
 
     Attributes:
-        scope: what it touches: "study", a benchmark, "method/recipe" or "method/recipe/seed<k>".
+        scope: what it touches: "study", a benchmark, `videos_of` it, "method/recipe" or "method/recipe/seed<k>".
         text: one sentence.
         blocks: whether it forbids a verdict on what it touches.
     """
@@ -43,6 +43,7 @@ def find_deviations(evidence: Evidence) -> tuple[Deviation, ...]:
         *_of_study(evidence.plan.study),
         *_of_seeds(evidence.plan),
         *(d for b in evidence.plan.benchmarks.values() for d in _of_benchmark(b)),
+        *(d for b in evidence.plan.benchmarks.values() for d in _of_videos(evidence, b)),
         *_of_parameters(evidence.plan),
         *_of_training(evidence),
         *_of_commits(evidence),
@@ -97,6 +98,31 @@ def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
         yield Deviation(
             benchmark.benchmark,
             f"{benchmark.title} follows our reading of the YouTube-VOS rules, whose program is private.",
+            blocks=True,
+        )
+
+
+def part_of(evidence: Evidence, benchmark: BenchmarkParams) -> tuple[int, int] | None:
+    """How many of how many videos of a real benchmark are here; None if all are, or nobody knows."""
+    facts = evidence.data.parts.get(benchmark_part(benchmark), {}) if evidence.data else {}
+    here, official = facts.get("videos"), facts.get("official_videos")
+    if evidence.plan.study.data.generated or here is None or official is None or here >= official:
+        return None
+    return here, official
+
+
+def videos_of(benchmark: BenchmarkParams) -> str:
+    """The scope of results that are means over a benchmark's videos."""
+    return f"{benchmark.benchmark}/videos"
+
+
+def _of_videos(evidence: Evidence, benchmark: BenchmarkParams) -> Iterable[Deviation]:
+    part = part_of(evidence, benchmark)
+    if part is not None:
+        yield Deviation(
+            videos_of(benchmark),
+            f"Only {part[0]} of the {part[1]} videos of {benchmark.title} are here; means over them are compared with "
+            "no published number of the whole.",
             blocks=True,
         )
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vosrepro.reporting.evidence.checks import Check
+from vosrepro.reporting.evidence.deviations import part_of
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.evidence.verdicts import LABELS, Kind
+from vosrepro.scoring.counting.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Environment:
 
 
 def study_verdict(table: Table, checks: Sequence[Check]) -> str:
-    """One or two sentences: what was compared, what holds."""
+    """A few sentences: what was compared, what holds."""
     sentences = []
     made = [c for c in checks if c.passed is not None]
     if made:
@@ -34,8 +36,31 @@ def study_verdict(table: Table, checks: Sequence[Check]) -> str:
     missing = sum(not row.scored for row in table.rows)
     if missing:
         sentences.append(f"{missing} of {len(table.rows)} entries have no score.")
-    sentences.append(compared(table.rows))
+    sentences += [compared(table.rows), proved(table.rows)]
     return " ".join(s for s in sentences if s)
+
+
+def setting(table: Table, benchmark: str) -> str:
+    """A real benchmark with which of its sequences were scored, and by which ground truth."""
+    params = table.plan.benchmarks[benchmark]
+    names = list(dict.fromkeys(o.sequence for row in table.on(benchmark) for e in row.entries for o in e.objects))
+    protocol = PROTOCOLS.get(params.scoring or "")
+    if not names or protocol is None:
+        return params.title
+    part = part_of(table.evidence, params)
+    which = f"{len(names)} of the {part[1]} real videos" if part else f"{len(names)} real videos"
+    listed = f"{', '.join(names)}; " if part else ""
+    return f"{which} of {params.title} ({listed}ground truth: {protocol.title})"
+
+
+def proved(rows: Iterable[Row]) -> str:
+    """One sentence on the published values of single frames, all systems together; empty where there are none."""
+    checks = [row.frames for row in rows if row.frames]
+    values, beyond = sum(check.values for check in checks), sum(check.beyond for check in checks)
+    if not values:
+        return ""
+    found = f"All {values:,}" if not beyond else f"{values - beyond:,} of {values:,}"
+    return f"{found} published values of single frames come back up to their rounding."
 
 
 def compared(rows: Iterable[Row]) -> str:

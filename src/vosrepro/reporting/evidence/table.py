@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vosrepro.reporting.evidence.costs import Hours, training_cost, training_hours
-from vosrepro.reporting.evidence.deviations import Deviation, blocking, find_deviations
+from vosrepro.reporting.evidence.deviations import Deviation, blocking, find_deviations, part_of, videos_of
 from vosrepro.reporting.evidence.evidence import EntryEvidence, Evidence
+from vosrepro.reporting.evidence.frames import FrameCheck, check_frames, means_over, with_mean_of_both
 from vosrepro.reporting.evidence.intervals import over_images, over_sequences
-from vosrepro.reporting.evidence.verdicts import Origin, Verdict, adjusted, judge, sum_up
+from vosrepro.reporting.evidence.verdicts import Origin, Verdict, adjusted, judge, sum_up, with_frames
 from vosrepro.scoring.classification import METRICS
 from vosrepro.scoring.statistics import Interval, summarize_runs
 from vosrepro.study.params import BenchmarkParams
 from vosrepro.study.plan import Plan
-from vosrepro.study.published import Key, Published, PublishedMasks
+from vosrepro.study.published import Key, Published, PublishedFrames, PublishedMasks
 
 #: Metrics in the order of the report's columns.
 DAVIS_METRICS = ("J&F-Mean", "J-Mean", "F-Mean", "J-Recall", "F-Recall", "J-Decay", "F-Decay")
@@ -90,6 +91,12 @@ class Row:
     cost: Cost
     verdict: Verdict
     deviations: tuple[Deviation, ...] = ()
+    frames: FrameCheck | None = None  # of published masks: every published value of a single frame
+
+    @property
+    def taken(self) -> bool:
+        """Whether its masks are those that the authors published."""
+        return self.entries[0].entry.run.params.weights == "masks"
 
     @property
     def name(self) -> str:
@@ -174,10 +181,31 @@ class Table:
         return tuple(r for r in self.rows if r.method == method)
 
 
+@dataclass(frozen=True)
+class Printed:
+    """What was published: of whole benchmarks by key, and of single frames by the entry's published name."""
+
+    numbers: Mapping[Key, Published]
+    frames: Mapping[tuple[str, str, str, str], PublishedFrames]
+
+    def of(self, evidence: Evidence, item: EntryEvidence) -> Mapping[str, Published]:
+        """By metric, what an entry is compared with; masks on a part of a benchmark with what was published of that."""
+        entry = item.entry
+        found = {metric: number for (*name, metric), number in self.numbers.items() if (*name,) == entry.published_name}
+        if entry.run.params.weights != "masks":
+            return found
+        found.pop("FPS", None)  # nothing ran
+        if part_of(evidence, entry.benchmark_params) is None:
+            return with_mean_of_both(item, found)
+        frames = self.frames.get(entry.published_name)
+        return means_over(item, frames) if frames else {}
+
+
 def build_table(
     evidence: Evidence,
     published: Mapping[Key, Published],
     masks: tuple[PublishedMasks, ...] = (),
+    frames: Mapping[tuple[str, str, str, str], PublishedFrames] | None = None,
 ) -> Table:
     """Pool seeds, attach published numbers and verdicts."""
     deviations = find_deviations(evidence)
@@ -187,7 +215,9 @@ def build_table(
         key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
         groups.setdefault(key, []).append(item)
     hours = training_hours(evidence.plan)
-    rows = _adjusted([_row(evidence, tuple(g), published, deviations, hours) for g in groups.values()])
+    printed = Printed(published, frames or {})
+    rows = _adjusted([_row(evidence, tuple(g), printed, deviations, hours) for g in groups.values()])
+    rows = tuple(_with_frames(row, printed) for row in rows)
     methods = set(evidence.plan.methods)
     compared = {item.entry.published_name for item in evidence.entries.values()}
     left = tuple(p for k, p in published.items() if k.method in methods and k[:4] not in compared)
@@ -205,32 +235,48 @@ def metrics_of(benchmark: BenchmarkParams) -> tuple[str, ...]:
 def _row(
     evidence: Evidence,
     items: tuple[EntryEvidence, ...],
-    published: Mapping[Key, Published],
+    printed: Printed,
     deviations: tuple[Deviation, ...],
     hours: Hours,
 ) -> Row:
     entry = items[0].entry
     benchmark = entry.benchmark_params
     key = (entry.run.method, entry.run.recipe, entry.variant, entry.benchmark)
+    taken = entry.run.params.weights == "masks"
     scopes = ("study", entry.benchmark, f"{entry.run.method}/{entry.run.recipe}", *(i.entry.run.key for i in items))
+    scopes = scopes if taken else (*scopes, videos_of(benchmark))
     blocker = blocking(deviations, *scopes)
     origin = Origin(
         released=entry.run.params.weights == "imported",
+        masks=taken,
         random=entry.run.method_params.random_inference,
         copies=len([i for i in items if i.scores]) - len(_distinct(items)),
         waiting=any(i.waiting for i in items),
         another=training_cost(hours, entry.run.stages),
     )
+    papers = printed.of(evidence, items[0])
     cells: dict[str, Cell] = {}
     for metric in metrics_of(benchmark):
-        paper = published.get(Key(*entry.published_name, metric))
-        cells[metric] = _cell(evidence.plan, items, metric, paper, blocker, origin)
+        cells[metric] = _cell(evidence.plan, items, metric, papers.get(metric), blocker, origin)
     speed = IMAGE_SPEED if benchmark.classifies else SPEED
     rates = {i.entry.run.seed: rate for i in items if (rate := getattr(i.timing, speed)) is not None}
-    cells["FPS"] = Cell("FPS", rates, published=published.get(Key(*entry.published_name, "FPS")))
+    cells["FPS"] = Cell("FPS", rates, published=papers.get("FPS"))
     touching = tuple(d for d in deviations if d.scope in scopes and d.scope != "study")
     verdict = _summary(benchmark, cells, items)
     return Row(*key[:3], benchmark, items, cells, _cost(evidence, items), verdict, touching)
+
+
+def _with_frames(row: Row, printed: Printed) -> Row:
+    """A row of published masks with the check of its single frames, where any were published."""
+    item = row.entries[0]
+    frames = printed.frames.get(item.entry.published_name)
+    if not row.taken or frames is None or not row.scored:
+        return row
+    try:
+        check = check_frames(item, frames)
+    except (ValueError, OSError, ImportError):  # damaged counts, or no reader of them: the means still speak
+        return row
+    return replace(row, frames=check, verdict=with_frames(row.verdict, check.agrees, check.sentence))
 
 
 def _distinct(items: tuple[EntryEvidence, ...]) -> list[EntryEvidence]:

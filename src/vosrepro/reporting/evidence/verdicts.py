@@ -48,12 +48,14 @@ LABELS: dict[Kind, tuple[str, str]] = {
 }
 
 _OF_RELEASED = "; of released weights: "
+_OF_MASKS = "; of masks that authors published: "
 
 #: What each verdict means, in the report's legend (specs: two one-sided tests at 5 %).
 MEANINGS: dict[Kind, str] = {
     "reproduced": (
         "with three trainings or more, the 90 % interval over seeds lies within the margin around the published "
-        f"number{_OF_RELEASED}the number comes back up to its rounding and what repetitions differ"
+        f"number{_OF_RELEASED}the number comes back up to its rounding and what repetitions differ{_OF_MASKS}the "
+        "number comes back up to its rounding, and so does every published value of a single frame"
     ),
     "within-noise": (
         "our mean lies within the margin, but the interval does not (or there are fewer than three trainings)"
@@ -83,6 +85,7 @@ class Origin:
 
     Attributes:
         released: whether the weights are those that the authors released, so that nothing was trained.
+        masks: whether the masks are those that the authors published, so that nothing was computed but scores.
         random: whether repetitions with one set of weights differ.
         copies: seeds that gave the very masks of another one, and are no results of their own.
         waiting: whether there are masks that only a server can score, and no score of them is recorded.
@@ -90,6 +93,7 @@ class Origin:
     """
 
     released: bool = False
+    masks: bool = False
     random: bool = False
     copies: int = 0
     waiting: bool = False
@@ -137,6 +141,8 @@ def judge(
         return Verdict(kind, MEANINGS[kind])
     if blocker:
         return Verdict("not-comparable", blocker)
+    if origin.masks:
+        return _of_masks(values, paper)
     if margin is None:
         return Verdict("not-comparable", f"no margin was set in advance for {paper.key.metric}")
     if origin.released:
@@ -146,9 +152,25 @@ def judge(
     else:
         result = statistics.verdict(values, paper.value, margin=margin, rounding=paper.rounding)
     kind = _KINDS[result.name]
-    trained, _, released = MEANINGS[kind].partition(_OF_RELEASED)
+    trained, _, released = MEANINGS[kind].partition(_OF_MASKS)[0].partition(_OF_RELEASED)
     meaning = released if released and origin.released else trained
     return Verdict(kind, f"{_measured(result, origin)}: {meaning}{_after(result, origin)}", result.p_below)
+
+
+def _of_masks(values: Sequence[float], paper: Published) -> Verdict:
+    """Equal masks scored twice: there is neither margin nor spread, only the rounding of what is printed."""
+    difference = values[0] - paper.value
+    against = f"{difference:+.2f} points against a rounding of ±{paper.rounding:g}"
+    if abs(difference) <= paper.rounding + 1e-9:
+        return Verdict("reproduced", f"{against}: the authors' masks give the published number")
+    return Verdict("not-reproduced", f"{against}: the authors' masks give another number than they published")
+
+
+def with_frames(verdict: Verdict, agrees: bool, sentence: str) -> Verdict:
+    """The verdict of a row of published masks with what its single frames say; they can only take it back."""
+    if agrees or verdict.kind != "reproduced":
+        return Verdict(verdict.kind, f"{verdict.text}; {sentence}", verdict.p_below)
+    return Verdict("not-reproduced", f"the means come back, but {sentence}")
 
 
 def _measured(result: statistics.Verdict, origin: Origin) -> str:

@@ -16,7 +16,7 @@ from vosrepro.reporting.evidence.claims import claims, counted, statement
 from vosrepro.reporting.evidence.deviations import FULL_SIZE
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.spending import spending
-from vosrepro.reporting.evidence.summary import compared, environment, study_verdict
+from vosrepro.reporting.evidence.summary import compared, environment, proved, study_verdict
 from vosrepro.reporting.evidence.table import Row, Table, build_table, metrics_of
 from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS
 from vosrepro.reporting.pages import figures, formats
@@ -32,12 +32,13 @@ from vosrepro.reporting.pages.provenance import command_of, summaries, trails
 from vosrepro.reporting.pages.viewer import Viewer, ViewerMaker
 from vosrepro.study.paths import REPORTS, study_metrics
 from vosrepro.study.plan import Plan
-from vosrepro.study.published import load_published, load_published_masks
+from vosrepro.study.published import load_published, load_published_frames, load_published_masks
 from vosrepro.study.training_table import Compared, compare_training
 
 log = logging.getLogger(__name__)
 _PUBLISHED = Path("params/published.csv")
 _PUBLISHED_MASKS = Path("params/published_sequences.csv")
+_PUBLISHED_FRAMES = Path("params/published_frames.csv")
 
 
 def render(
@@ -108,7 +109,8 @@ def load_table(plan: Plan) -> Table:
     """Read all artifacts of a study and build the table that everything is rendered from."""
     published = load_published(_PUBLISHED) if _PUBLISHED.is_file() else {}
     masks = load_published_masks(_PUBLISHED_MASKS) if _PUBLISHED_MASKS.is_file() else ()
-    return build_table(collect(plan), published, masks)
+    frames = load_published_frames(_PUBLISHED_FRAMES) if _PUBLISHED_FRAMES.is_file() else {}
+    return build_table(collect(plan), published, masks, frames)
 
 
 def _overview(table: Table, folder: str) -> str:
@@ -159,7 +161,7 @@ def _method_page(table: Table, method: str, viewer: Viewer | None, pairs: dict[s
         back=back,
         rows=rows,
         card=load_card(method),
-        verdict=compared(rows),
+        verdict=" ".join(filter(None, (compared(rows), proved(rows)))),
         ablation=ablation(table, method),
         viewer=viewer,
         pairs=pairs,

@@ -11,7 +11,15 @@ from vosrepro.reporting.evidence.evidence import Evidence, StageEvidence
 from vosrepro.reporting.evidence.table import Row
 from vosrepro.study.paths import run_log
 from vosrepro.study.plan import Entry, Plan, Run
-from vosrepro.study.records import InferenceRecord, Provenance, ScoreRecord, SelectionRecord, Timing, WeightsFile
+from vosrepro.study.records import (
+    InferenceRecord,
+    Provenance,
+    ScoreRecord,
+    SelectionRecord,
+    TakenMasks,
+    Timing,
+    WeightsFile,
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,8 @@ def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) 
     run = entry.run
     if infer is None:
         return Step("infer", (("status", "not run"),))
+    if infer.taken is not None:
+        return _taken(evidence, entry, infer, infer.taken)
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/infer/")),
         ("weights", _written(infer.weights)),
@@ -128,6 +138,26 @@ def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) 
         ("file", str(entry.inference)),
     ]
     return Step("infer", _clean(facts), _json(infer.params or dict(entry.variant_params)))
+
+
+def _taken(evidence: Evidence, entry: Entry, infer: InferenceRecord, taken: TakenMasks) -> Step:
+    run = entry.run
+    known = {None: "", True: ", the file that params/released.yaml names", False: ", another file than we looked at"}
+    facts = [
+        ("run id", _run_id(evidence, f"{run.key}/infer/")),
+        ("masks", f"{taken.path}{f', folder {taken.inside}' if taken.inside else ''}"),
+        ("digest", f"{taken.digest}{known[taken.expected]}"),
+        ("from", taken.obtain),
+        ("licence", taken.licence),
+        ("left aside", f"{taken.left} sequences that the benchmark here does not have" if taken.left else ""),
+        ("lacking", f"{taken.lacking} frames, none of which is scored" if taken.lacking else ""),
+        ("data", infer.data_digest or ""),
+        ("masks digest", infer.masks_digest or ""),
+        *_common(infer.provenance),
+        *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
+        ("file", str(entry.inference)),
+    ]
+    return Step("take the published masks", _clean(facts))
 
 
 def _scoring(evidence: Evidence, entry: Entry, score: ScoreRecord | None) -> Step:

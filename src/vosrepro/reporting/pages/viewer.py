@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vosrepro.base.errors import VosreproError
 from vosrepro.datasets import Truth, Video, benchmark_truth, benchmark_videos
 from vosrepro.reporting.evidence.evidence import EntryEvidence
+from vosrepro.reporting.evidence.frames import read_frames
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.pages.comparisons import primary_row, worst_sequences
 from vosrepro.reporting.pages.sheets import Sheets, rows_per_sheet, shown_size
-from vosrepro.scoring.measures import region_similarity
 from vosrepro.study.params import BenchmarkParams
 
 #: Aim for the frames of one page, in bytes of base64; long videos are shown with gaps to keep it.
@@ -145,7 +143,10 @@ class ViewerMaker:
         folder = item.entry.folder
         if folder not in self._series:
             try:
-                self._series[folder] = _read_series(folder)
+                self._series[folder] = {
+                    name: {frame: region for frame, (region, _) in frames.items()}
+                    for name, frames in read_frames(folder).items()
+                }
             except (ValueError, OSError) as error:  # pyarrow's errors are ValueErrors
                 reason = " ".join(str(error).split())
                 self._broken[folder] = f"{folder}/counts.parquet cannot be read ({reason}): score again"
@@ -184,20 +185,3 @@ def _existing(folder: Path, names: Sequence[str]) -> list[Path | None]:
 def _keys(sequence: dict[str, Any]) -> set[str]:
     found = {*sequence["images"], *sequence["truth"]}
     return found.union(*sequence["masks"].values())
-
-
-def _read_series(folder: Path) -> dict[str, dict[str, float]]:
-    """J of every frame by sequence and frame name, mean over objects; empty when the counts are not there."""
-    path = folder / "counts.parquet"
-    if not path.is_file():
-        return {}
-    import pyarrow.parquet as pq
-
-    columns = pq.read_table(path, columns=["sequence", "frame", "inter", "gt", "pred"])
-    counts = np.stack([columns[c].to_numpy() for c in ("inter", "gt", "pred")], axis=1)
-    values = region_similarity(counts)
-    found: dict[str, dict[str, list[float]]] = {}
-    names = zip(columns["sequence"].to_pylist(), columns["frame"].to_pylist(), strict=True)
-    for (sequence, frame), value in zip(names, values, strict=True):
-        found.setdefault(sequence, {}).setdefault(str(frame), []).append(float(value))
-    return {s: {f: sum(v) / len(v) for f, v in frames.items()} for s, frames in found.items()}
