@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ _FORMATS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".mp4": ("mp4", "libx264", {"crf": "20", "preset": "veryfast"}),
     ".webm": ("webm", "libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"}),
 }
+_HIGH = 720  # rows from which a video is of high definition
+_TICKS = 90_000  # a second, of videos without a constant rate
 #: What an overlay says of itself, so that nothing but an overlay is replaced by one.
 _MARK = "masks drawn by vosrepro"
 
@@ -38,6 +40,7 @@ def write_overlay(
     target: Path,
     *,
     rate: Fraction,
+    times: Sequence[Fraction] | None = None,
     progress: Callable[[], object] = lambda: None,
 ) -> None:
     """Encode frames, one held at a time; odd sizes get one row or column more, as 4:2:0 needs.
@@ -46,6 +49,7 @@ def write_overlay(
         frames: uint8 (H, W, 3) RGB, all of one size.
         target: .mp4 (H.264, starts playing before it is loaded) or .webm (VP9); written atomically.
         rate: frames a second.
+        times: seconds at which each frame is shown, if not at a constant rate.
         progress: called after each frame.
 
     Raises:
@@ -64,19 +68,38 @@ def write_overlay(
             with av.open(str(temporary), "w", format=container_format, options=flags) as container:
                 container.metadata["comment"] = _MARK
                 stream: Any = None
-                for frame in frames:
+                for place, frame in enumerate(frames):
                     image = _even(frame)
                     if stream is None:
                         stream = container.add_stream(codec, rate=rate, options=options)
-                        stream.height, stream.width = image.shape[:2]
-                        stream.pix_fmt = "yuv420p"
-                    for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                        container.mux(packet)
+                        _describe(stream.codec_context, *image.shape[:2], ticks=times is not None)
+                    picture = _colored(image)
+                    if times is not None:
+                        picture.pts, picture.time_base = round(times[place] * _TICKS), Fraction(1, _TICKS)
+                    container.mux(stream.encode(picture))
                     progress()
                 if stream is not None:
                     container.mux(stream.encode(None))
         except (FFmpegError, UnknownCodecError) as error:
             raise DataError(f"{target} cannot be encoded with {codec} ({error})") from error
+
+
+def _describe(context: Any, height: int, width: int, *, ticks: bool) -> None:
+    """Size, and what the colors mean: players guess it from the size where a file does not say."""
+    context.height, context.width, context.pix_fmt = height, width, "yuv420p"
+    standard = 1 if height >= _HIGH else 6  # BT.709 of high definition, BT.601 below, by their numbers in FFmpeg
+    context.color_primaries = context.color_trc = context.colorspace = standard
+    context.color_range = 1  # 16 to 235
+    if ticks:
+        context.time_base = Fraction(1, _TICKS)
+
+
+def _colored(image: np.ndarray) -> Any:
+    import av
+    from av.video.reformatter import Colorspace
+
+    space = Colorspace.ITU709 if image.shape[0] >= _HIGH else Colorspace.ITU601
+    return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p", dst_colorspace=space)
 
 
 def _is_ours(path: Path) -> bool:

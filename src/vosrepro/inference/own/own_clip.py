@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,11 +28,13 @@ class Images(Protocol):
         name: for messages.
         frame_names: one for each frame, in temporal order.
         rate: frames a second.
+        times: seconds at which each frame is shown, where the rate is not constant; else None.
     """
 
     name: str
     frame_names: Sequence[str]
     rate: Fraction
+    times: Sequence[Fraction] | None
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3) RGB of one frame; cheapest in ascending order."""
@@ -52,6 +55,7 @@ class FolderImages:
         self.name = folder.resolve().name
         self.frame_names: Sequence[str] = [path.stem for path in self.paths]
         self.rate = rate
+        self.times: Sequence[Fraction] | None = None
         twice = repeated(self.frame_names)
         if twice is not None:
             raise DataError(
@@ -64,19 +68,20 @@ class FolderImages:
 
 
 class VideoImages:
-    """A video file of any codec that FFmpeg reads, turned as its display matrix says.
+    """A video file of any codec that FFmpeg reads, turned as its display matrix says; a cover picture is no video.
 
     The file is decoded once to count its frames (containers often state a wrong number) and once more, in
     order, while it is segmented; one frame is held at a time.
 
     Raises:
-        DataError: if the file cannot be read or shows no frame.
+        DataError: if the file cannot be read, shows no frame, or its frames differ in size.
     """
 
     def __init__(self, path: Path, *, rate: Fraction | None = None) -> None:
         self.path, self.name = path, path.stem
-        count, stated = self._survey()
+        count, stated, times = self._survey()
         self.rate = rate or stated
+        self.times: Sequence[Fraction] | None = None if rate else _uneven(times, stated)
         width = max(5, len(str(count - 1)))
         self.frame_names: Sequence[str] = [f"{index:0{width}d}" for index in range(count)]
         self._frames: Iterator[Any] | None = None
@@ -94,15 +99,26 @@ class VideoImages:
             raise DataError(f"frame {index} of {self.path} cannot be decoded a second time")
         return upright(frame.to_ndarray(format="rgb24"), frame.rotation)
 
-    def _survey(self) -> tuple[int, Fraction]:
+    def _survey(self) -> tuple[int, Fraction, list[Fraction]]:
+        """Number of frames, stated rate, and when each frame is shown (empty where the file does not say)."""
         import av
 
-        count = sum(1 for _ in self._decoded())
+        count, known, times, size = 0, True, [], None
+        for frame in self._decoded():
+            size = size or (frame.width, frame.height)
+            if (frame.width, frame.height) != size:
+                raise DataError(
+                    f"frame {count} of {self.path} is {frame.width}x{frame.height} pixels but the frames before it are "
+                    f"{size[0]}x{size[1]}: cut the video there, or convert it to one size"
+                )
+            known = known and frame.pts is not None and frame.time_base is not None
+            times += [frame.pts * frame.time_base] if known else []
+            count += 1
         if not count:
             raise DataError(f"{self.path} shows no frame: give a video that a player can play")
         with av.open(str(self.path)) as container:
-            rate = container.streams.video[0].average_rate
-        return count, Fraction(rate) if rate else Fraction(25)
+            rate = _shown_stream(container).average_rate
+        return count, Fraction(rate) if rate else Fraction(25), times if known else []
 
     def _decoded(self) -> Iterator[Any]:
         """Decoded frames; a fault after the first frame ends the clip with a warning."""
@@ -112,10 +128,11 @@ class VideoImages:
         count = 0
         try:
             with av.open(str(self.path)) as container:
-                if not container.streams.video:
+                stream = _shown_stream(container)
+                if stream is None:
                     raise DataError(f"{self.path} has no video stream: give a video or a folder")
-                container.streams.video[0].thread_type = "AUTO"
-                for frame in container.decode(video=0):
+                stream.thread_type = "AUTO"
+                for frame in container.decode(stream):
                     yield frame
                     count += 1
         except FFmpegError as error:
@@ -124,6 +141,22 @@ class VideoImages:
                     f"{self.path} cannot be read as a video ({error.strerror}): convert it, or give a folder of frames"
                 ) from error
             log.warning("%s is damaged after frame %d: the rest is left out", self.path, count - 1)
+
+
+def _shown_stream(container: Any) -> Any:
+    """The first video stream that is no picture of a cover; None if there is none."""
+    from av.stream import Disposition
+
+    shown = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    return next(shown, None)
+
+
+def _uneven(times: Sequence[Fraction], rate: Fraction) -> Sequence[Fraction] | None:
+    """Times from 0 on, if a frame is shown half a frame or more away from where a constant rate would show it."""
+    from_zero = [time - times[0] for time in times]
+    ascending = all(a < b for a, b in pairwise(from_zero))
+    uneven = any(abs(time - place / rate) * rate * 2 >= 1 for place, time in enumerate(from_zero))
+    return from_zero if ascending and uneven else None
 
 
 def open_images(path: Path, *, rate: Fraction | None = None) -> Images:

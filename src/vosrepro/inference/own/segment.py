@@ -161,7 +161,8 @@ def overlay_clip(job: Job, target: Path, *, progress: Callable[[], object] = lam
             path = job.mask(name)
             yield blend(job.clip.image(index), read_labels(path) if path.is_file() else None)
 
-    write_overlay(frames(), target, rate=job.clip.images.rate, progress=progress)
+    images = job.clip.images
+    write_overlay(frames(), target, rate=images.rate, times=images.times, progress=progress)
 
 
 @dataclass(frozen=True)
