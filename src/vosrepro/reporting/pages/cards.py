@@ -46,7 +46,8 @@ def render_card(text: str) -> Card:
     parser.add_render_rule("heading_close", _heading)
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
-    return Card(Markup(parser.renderInline(lead)), Markup(parser.render(text)))
+    body = re.sub(r"<th([^>]*)></th>", r"<td\1></td>", parser.render(text))  # a corner without words heads nothing
+    return Card(Markup(parser.renderInline(lead)), Markup(body))
 
 
 def _link_open(_self: Any, tokens: Sequence[Any], index: int, _options: Any, env: Any) -> str:
@@ -66,8 +67,9 @@ def _heading(_self: Any, tokens: Sequence[Any], index: int, _options: Any, _env:
     return f"<h{level}>" if token.nesting > 0 else f"</h{level}>\n"
 
 
-def _table_open(*_: Any) -> str:
-    return '<div class="scroll" tabindex="0" role="region" aria-label="table of the card"><table>\n'
+def _table_open(_self: Any, _tokens: Any, _index: int, _options: Any, env: Any) -> str:
+    env["tables"] = number = env.get("tables", 0) + 1
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="table {number} of the card"><table>\n'
 
 
 def _table_close(*_: Any) -> str:
