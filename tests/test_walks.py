@@ -1,4 +1,4 @@
-"""The ways from a rule to the mathematics that the README describes are those of the code."""
+"""The ways from a rule to the mathematics that ARCHITECTURE.md describes are those of the code."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FILES = {"training": 5, "inference": 6}
 
 
 def walk(root, name):
-    """File, function and call of each row of a table of the README."""
-    text = (root / "README.md").read_text(encoding="utf-8")
+    """File, function and call of each row of a table of ARCHITECTURE.md."""
+    text = (root / "ARCHITECTURE.md").read_text(encoding="utf-8")
     _, _, table = text.partition(f"| {name} | function | calls it as |\n")
     rows = itertools.takewhile(lambda line: line.startswith("|"), table.splitlines())
     return [match.groups() for line in rows if (match := ROW.match(line))]
