@@ -12,14 +12,13 @@ be equal before anything is printed. Without a GPU figures are CPU seconds of th
 from __future__ import annotations
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from vosrepro.lab.timing import fastest, show
 from vosrepro.methods.parts.combine import combine_parts, paste
 from vosrepro.methods.parts.matching import correlate
 from vosrepro.methods.parts.model import PartsNet
@@ -54,15 +53,15 @@ def run(args: argparse.Namespace) -> int:
     chosen = _TABLES if args.part == "all" else (args.part,)
     if "match" in chosen:
         for name, shape in (("mini", _MINI), ("50 parts", _LARGE), *([("full", _FULL)] * (device.type == "cuda"))):
-            _show(f"match, {name}: {shape}", match_table(device, repeat=args.repeat, **shape))
+            show(f"match, {name}: {shape}", match_table(device, repeat=args.repeat, **shape))
     if "paste" in chosen:
-        _show("paste of 50 parts, 480 x 854", paste_table(device, repeat=args.repeat))
+        show("paste of 50 parts, 480 x 854", paste_table(device, repeat=args.repeat))
     if "frame" in chosen:
         rows = frame_table(device, size=args.size, parts=args.parts, precision=args.precision, repeat=args.repeat)
-        _show(f"frame at 480 x 854, {args.size}, {args.precision}", rows)
+        show(f"frame at 480 x 854, {args.size}, {args.precision}", rows)
     if "classify" in chosen:
         rows = classify_table(device, size=args.size, batch=args.batch, precision=args.precision, repeat=args.repeat)
-        _show(f"classification, {args.size}, {args.precision}", rows)
+        show(f"classification, {args.size}, {args.precision}", rows)
     return 0
 
 
@@ -109,7 +108,7 @@ def match_table(
             "correlation at once": only_correlate,
             "correlation part by part": correlate_one_by_one,
         }
-        return [*_faster(_timed(both, repeat, device)), *_faster(_timed(alone, repeat, device))]
+        return [*_faster(fastest(both, repeat, device)), *_faster(fastest(alone, repeat, device))]
 
 
 def paste_table(device: torch.device, *, parts: int = 50, repeat: int = 5) -> list[dict[str, Any]]:
@@ -131,7 +130,7 @@ def paste_table(device: torch.device, *, parts: int = 50, repeat: int = 5) -> li
         return total / (covered * weight[:, None, None]).sum(0).clamp_min(1e-12)
 
     assert torch.allclose(products(), frames(), atol=1e-5)
-    return _faster(_timed({"products": products, "frame-sized maps": frames}, repeat, device))
+    return _faster(fastest({"products": products, "frame-sized maps": frames}, repeat, device))
 
 
 def frame_table(
@@ -150,7 +149,7 @@ def frame_table(
         segmenter = PartsSegmenter(net, precision=precision, **settings)  # type: ignore[arg-type]
         with torch.inference_mode():
             segmenter.init(frames[0], mask.to(device))
-            found = _timed({f"{objects} objects": lambda s=segmenter: s.step(frames[1])}, repeat, device)
+            found = fastest({f"{objects} objects": lambda s=segmenter: s.step(frames[1])}, repeat, device)
         rows += [{**row, "parts": len(segmenter.parts), "fps": 1 / row["seconds"]} for row in found]
     return rows
 
@@ -177,9 +176,9 @@ def classify_table(
         optimizer.zero_grad()
         return loss.detach()
 
-    rows = _timed({"training step": step}, repeat, device, calls=10 if device.type == "cuda" else 1)
+    rows = fastest({"training step": step}, repeat, device, calls=10 if device.type == "cuda" else 1)
     rows[0]["images_per_second"] = batch / rows[0]["seconds"]
-    loading = _timed({"decode and crop 500 x 375": _loading(side)}, repeat, torch.device("cpu"))
+    loading = fastest({"decode and crop 500 x 375": _loading(side)}, repeat, torch.device("cpu"))
     loading[0]["images_per_second"] = 8 / loading[0]["seconds"]
     return rows + loading
 
@@ -221,35 +220,6 @@ def _network(size: str, *, task: Any = "segment") -> PartsNet:
     )
 
 
-def _timed(
-    ways: dict[str, Callable[[], Any]], repeat: int, device: torch.device, *, calls: int = 1
-) -> list[dict[str, Any]]:
-    """Best seconds of a call of each way, in turn; wall time on a GPU, CPU time of this process else."""
-    gpu = device.type == "cuda"
-    clock = time.perf_counter if gpu else time.process_time
-    rows = [{"way": name, "seconds": float("inf")} for name in ways]
-    for turn in range(max(1, repeat) + 1):
-        for row in rows:
-            if gpu:
-                torch.cuda.synchronize()
-            began = clock()
-            for _ in range(calls):
-                ways[row["way"]]()
-            if gpu:
-                torch.cuda.synchronize()
-            if turn:  # the first round warms up
-                row["seconds"] = min(row["seconds"], (clock() - began) / calls)
-    return rows
-
-
 def _faster(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with how much longer each takes than the first."""
     return [{**row, "times_the_first": row["seconds"] / rows[0]["seconds"]} for row in rows]
-
-
-def _show(title: str, rows: list[dict[str, Any]]) -> None:
-    lines = [title]
-    for row in rows:
-        facts = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if not isinstance(v, str))
-        lines.append(f"  {row['way']:28s} {facts}")
-    sys.stdout.write("\n".join(lines) + "\n")

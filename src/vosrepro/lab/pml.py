@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 
 from vosrepro.base.errors import VosreproError
 from vosrepro.base.machine import peak_rss_mb
+from vosrepro.lab.timing import fastest, show
 from vosrepro.methods.pml.bilateral import BilateralGrid, solve
 from vosrepro.methods.pml.search import nearest
 from vosrepro.methods.pml.votes import hard_vote
@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     """Print one table per part."""
     torch.set_num_threads(args.threads)
     if args.part in ("all", "search"):
-        _show("search of one 480p frame", search_table(repeat=args.repeat))
+        show("search of one 480p frame", search_table(repeat=args.repeat))
     if args.part in ("all", "solver"):
-        _show("bilateral solver, 480 x 854", solver_table(args.image, repeat=args.repeat))
+        show("bilateral solver, 480 x 854", solver_table(args.image, repeat=args.repeat))
     return 0
 
 
@@ -77,7 +77,7 @@ def search_table(*, repeat: int = 3) -> list[dict[str, Any]]:
     search = _faiss(query, pool, labels)
     if search is not None:
         ways["faiss IndexFlatL2"] = search
-    rows = _timed(ways, repeat)
+    rows = fastest(ways, repeat, torch.device("cpu"))
     rows[0]["memory_mb"] = memory
     table = _compared(rows, base="full sort")
     if table[0]["equal_labels"] < 1:
@@ -108,7 +108,7 @@ def solver_table(image: str | None = None, *, repeat: int = 3) -> list[dict[str,
         return scipy_solver(guide, target)
 
     ways = {"ours, float64": ours, "ours, float32": single, "scipy.sparse": reference}
-    rows = _timed(ways, repeat)
+    rows = fastest(ways, repeat, torch.device("cpu"))
     expected = rows[-1]["result"]
     for row in rows:
         row["relative_difference"] = float(np.abs(row["result"] - expected).max() / expected.max())
@@ -216,16 +216,6 @@ def _read(path: str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).copy()
 
 
-def _timed(ways: dict[str, Callable[[], Any]], repeat: int) -> list[dict[str, Any]]:
-    rows = [{"way": name, "seconds": float("inf"), "result": None} for name in ways]
-    for _ in range(max(1, repeat)):
-        for row in rows:
-            began = time.process_time()
-            row["result"] = ways[row["way"]]()
-            row["seconds"] = min(row["seconds"], time.process_time() - began)
-    return rows
-
-
 def _compared(rows: list[dict[str, Any]], *, base: str) -> list[dict[str, Any]]:
     """Rows with the speed relative to the base, and the agreement of labels, without the results."""
     reference = next(row for row in rows if row["way"] == base)
@@ -237,14 +227,6 @@ def _compared(rows: list[dict[str, Any]], *, base: str) -> list[dict[str, Any]]:
         speed = reference["seconds"] / row["seconds"]
         table.append({"way": row["way"], "seconds": row["seconds"], "times_faster": speed, **extra})
     return table
-
-
-def _show(title: str, rows: list[dict[str, Any]]) -> None:
-    lines = [f"{title} (CPU seconds of the best round)"]
-    for row in rows:
-        facts = ", ".join(f"{k} {v:.4g}" for k, v in row.items() if not isinstance(v, str))
-        lines.append(f"  {row['way']:24s} {facts}")
-    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ import torch
 from vosrepro.base.errors import VosreproError
 from vosrepro.base.machine import device_name, pick_device
 from vosrepro.lab.infer import generated_video, size_argument
+from vosrepro.lab.timing import seconds, show
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.prepare import prepare
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     sys.stdout.write("  ".join(f"{k} {v}" for k, v in facts.items()) + "\n")
     for title, rows in tables.items():
-        sys.stdout.write(f"\n{title}\n{_lines(rows)}\n")
+        show(f"\n{title}", rows)
     return 0
 
 
@@ -167,7 +167,7 @@ class _Problem:
             models = TargetModels(settings, record=True)
             initial = [self._initial[o] for o in group]
             features, masks = self._features[group], self._masks[group]
-            spent += _seconds(lambda: models.add(features, masks, initial), self._device)  # noqa: B023
+            spent += seconds(lambda: models.add(features, masks, initial), self._device)  # noqa: B023
             values.append(models.objectives[0].double().sum(1))
             again += self._update(models, group)
         return spent, again, torch.stack(values).sum(0)
@@ -183,7 +183,7 @@ class _Problem:
             models.update(soft)
         models.tracked = [every - 1] * len(group)
         models.score(frame)
-        return _seconds(lambda: models.update(soft), self._device)
+        return seconds(lambda: models.update(soft), self._device)
 
 
 def _agree(rows: list[dict[str, Any]], *, tolerance: float) -> None:
@@ -316,28 +316,5 @@ def _pass(segmenter: Any, video: torch.Tensor, mask: torch.Tensor) -> tuple[floa
         for frame in video[1:]:
             segmenter.step(frame)
 
-    init = _seconds(lambda: segmenter.init(video[0], mask), video.device)
-    return init, _seconds(others, video.device)
-
-
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    """Wall seconds on a GPU; on the CPU the process's own, which other work on the machine does not disturb."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = clock()
-    with torch.inference_mode():
-        work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - start
-
-
-def _lines(rows: list[dict[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row if name != "way"))
-    width = max(len(row["way"]) for row in rows) + 2
-    lines = [" " * width + "".join(f"{name:>18}" for name in names)]
-    for row in rows:
-        cells = [f"{row[name]:>18.4g}" if name in row else " " * 18 for name in names]
-        lines.append(row["way"].ljust(width) + "".join(cells))
-    return "\n".join(lines)
+    init = seconds(lambda: segmenter.init(video[0], mask), video.device)
+    return init, seconds(others, video.device)
