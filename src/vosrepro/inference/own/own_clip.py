@@ -103,7 +103,9 @@ class VideoImages:
         """Number of frames, stated rate, and when each frame is shown (empty where the file does not say)."""
         import av
 
-        count, known, times, size = 0, True, [], None
+        count = 0
+        times: list[Fraction | None] = []
+        size: tuple[int, int] | None = None
         for frame in self._decoded():
             size = size or (frame.width, frame.height)
             if (frame.width, frame.height) != size:
@@ -111,14 +113,14 @@ class VideoImages:
                     f"frame {count} of {self.path} is {frame.width}x{frame.height} pixels but the frames before it are "
                     f"{size[0]}x{size[1]}: cut the video there, or convert it to one size"
                 )
-            known = known and frame.pts is not None and frame.time_base is not None
-            times += [frame.pts * frame.time_base] if known else []
+            times.append(frame.pts * frame.time_base if frame.pts is not None and frame.time_base else None)
             count += 1
         if not count:
             raise DataError(f"{self.path} shows no frame: give a video that a player can play")
         with av.open(str(self.path)) as container:
             rate = _shown_stream(container).average_rate
-        return count, Fraction(rate) if rate else Fraction(25), times if known else []
+        known = [time for time in times if time is not None]
+        return count, Fraction(rate) if rate else Fraction(25), known if len(known) == count else []
 
     def _decoded(self) -> Iterator[Any]:
         """Decoded frames; a fault after the first frame ends the clip with a warning."""
