@@ -16,6 +16,7 @@ from vosrepro.base.errors import CheckpointError, ConfigError, DataError
 from vosrepro.base.files import file_digest
 from vosrepro.cli import main
 from vosrepro.inference.own.setup import find_setup
+from vosrepro.methods.common.checkpoints import unwrapped
 from vosrepro.methods.common.seeded import seed_weights
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.weights.files import build_model
@@ -96,6 +97,48 @@ def test_a_released_file_is_converted_and_recorded(place, network):
     assert loaded is not None
     ours, theirs = loaded.state_dict(), network.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+WRAPPED = {
+    "DataParallel": lambda state: {f"module.{k}": v for k, v in state.items()},
+    "torch.compile": lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
+    "Lightning": lambda state: {"epoch": 3, "state_dict": {f"model.{k}": v for k, v in state.items()}, "loops": {}},
+    "a trainer": lambda state: {"network": {f"module._orig_mod.{k}": v for k, v in state.items()}, "it": 7},
+    "another": lambda state: {"model_state_dict": state, "lr": 0.1},
+    "bare": lambda state: dict(state),
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_the_state_of_a_network_is_found_in_whatever_it_was_wrapped(how, place, network):
+    state = upstream_state(network)
+    assert list(unwrapped(WRAPPED[how](state))) == list(state)
+    torch.save(WRAPPED[how](state), "w.pth")
+    record = import_weights("frtm", Path("w.pth"), recipe="released-rn18-all")
+    assert record.entries.used == len(state)
+
+
+def test_what_is_no_wrapping_is_left_to_the_method():
+    ones = torch.ones(1)
+    beside = {"model": {"a": ones}, "b": ones}
+    assert unwrapped(beside) is beside
+    two = {"module.a": ones, "head.b": ones}
+    assert unwrapped(two) is two
+
+
+def test_half_precision_and_safetensors_are_imported_as_well(place, network):
+    from safetensors.torch import save_file
+
+    state = upstream_state(network)
+    save_file({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, "w.safetensors")
+    record = import_weights("frtm", Path("w.safetensors"), recipe="released-rn18-all")
+    loaded = build_model(
+        "frtm", find_setup("frtm", Path(record.weights)).model, weights=Path(record.weights), seed=1, device=CPU
+    )
+    assert loaded is not None
+    for key, value in loaded.state_dict().items():
+        assert value.dtype == network.state_dict()[key].dtype
+        assert torch.allclose(value.float(), network.state_dict()[key].float(), atol=2e-3), key
 
 
 def test_the_command_finds_the_file_that_the_study_wants(place, network, capsys):

@@ -13,7 +13,7 @@ from vosrepro.base.errors import CheckpointError, ConfigError, DataError, pick
 from vosrepro.base.files import file_digest
 from vosrepro.base.types import without_start_weights
 from vosrepro.methods import get_method
-from vosrepro.methods.common.checkpoints import read_checkpoint
+from vosrepro.methods.common.checkpoints import full_precision, read_checkpoint, unwrapped
 from vosrepro.study.params import RecipeParams, load_method
 from vosrepro.study.paths import imported_weights
 from vosrepro.study.records import ImportedTensors, ImportRecord, Provenance, ReleasedSource
@@ -59,13 +59,14 @@ def import_weights(
     if convert is None:
         raise ConfigError(f"method '{method}' has no released weights to import")
     released = read_checkpoint(file)
+    released = released._replace(content=full_precision(released.content))
     if not isinstance(released.content, Mapping):
         raise CheckpointError(
             f"{file} holds a {type(released.content).__name__}, not a state dict: give the file that upstream "
             "released, unchanged"
         )
     try:
-        state = convert(released.content)
+        state = convert(unwrapped(released.content))
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from error
     fitting = _fitting(method, state, recipes if recipe is None else {recipe: recipes[recipe]}, size)

@@ -51,6 +51,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         CheckpointError: if the file is missing, is not a torch file, or cannot be read safely.
     """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        return Checkpoint(_safe(path), ())
     try:
         names = sorted(_globals(path))
         foreign = [n for n in names if not n.startswith("torch.") and n != _ORDERED]
@@ -66,6 +68,16 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             "kilobytes is usually a web page"
         ) from error
     return Checkpoint(content, tuple(name for _, name in replaced))
+
+
+def _safe(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as a safetensors file ({error}): download it again") from error
 
 
 class _Inert:
@@ -113,6 +125,36 @@ def _names(stream: Any) -> set[str]:
         elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
             found.add(f"{strings[-2]}.{strings[-1]}")
     return found
+
+
+#: Entries under which trainers keep a network's state, and what wrappers of networks put before its keys.
+_WRAPPINGS = ("state_dict", "model_state_dict", "model", "network", "net", "module")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+
+
+def unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state of a network in what a trainer saved: DataParallel, torch.compile, Lightning and others.
+
+    Wrappings are undone as long as there is no tensor beside them, prefixes as long as all keys share one. What is
+    no known wrapping is left as it is, for the layout of the method to judge.
+    """
+    for name in _WRAPPINGS:
+        inner = content.get(name)
+        if isinstance(inner, Mapping) and not any(isinstance(v, torch.Tensor) for v in content.values()):
+            return unwrapped(inner)
+    for prefix in _PREFIXES:
+        if content and all(str(key).startswith(prefix) for key in content):
+            return unwrapped(without_prefix(content, prefix))
+    return content
+
+
+def full_precision(value: Any) -> Any:
+    """The same with float32 in place of half precision."""
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, Mapping):
+        return {key: full_precision(inner) for key, inner in value.items()}
+    return value
 
 
 def without_prefix(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
