@@ -146,7 +146,7 @@ def test_metrics_are_means_over_seeds_in_points(own_copy: Plan) -> None:
         json.loads((own_copy.run("stm", "s02", k).folder / "top50/davis16-val/score.json").read_text()) for k in (0, 1)
     ]
     mean = 100 * sum(s["global"]["J&F-Mean"] for s in seeds) / 2
-    assert tree["stm"]["s02"]["top50"]["davis16-val"]["J&F-Mean"] == pytest.approx(mean, abs=1e-3)
+    assert tree["stm"]["s02"]["top50"]["generated-davis16-val"]["J&F-Mean"] == pytest.approx(mean, abs=1e-3)
 
 
 @pytest.mark.slow

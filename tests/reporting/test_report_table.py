@@ -133,8 +133,8 @@ def test_cost_counts_the_whole_chain(finished: Plan) -> None:
 
 def test_checks_hold_and_fail_by_their_thresholds(own_copy: Plan) -> None:
     checks = {c.title: c for c in make_checks(load_table(own_copy))}
-    title = "stm/s02/top50 beats copy on DAVIS 2016 val"
-    order = "stm/s02/top50 is better than s0 on DAVIS 2016 val"
+    title = "stm/s02/top50 beats copy on generated videos in the layout of DAVIS 2016 val"
+    order = "stm/s02/top50 is better than s0 on generated videos in the layout of DAVIS 2016 val"
     assert checks[order].passed is True
     for seed in (0, 1):
         path = own_copy.run("stm", "s02", seed).folder / "top50/davis16-val/score.json"
@@ -155,7 +155,7 @@ def test_a_check_turns_at_its_threshold(own_copy: Plan, beyond: float, passed: b
         score["global"]["J&F-Mean"] = copy + (BEATS_COPY_POINTS + beyond) / 100
         write_json(path, score)
     checks = {c.title: c for c in make_checks(load_table(own_copy))}
-    assert checks["stm/s02/top50 beats copy on DAVIS 2016 val"].passed is passed
+    assert checks["stm/s02/top50 beats copy on generated videos in the layout of DAVIS 2016 val"].passed is passed
 
 
 def test_checks_without_scores_are_not_run(unstarted: Plan) -> None:
@@ -251,7 +251,7 @@ def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
     table = load_table(finished)
     scores = score_rows(table)
     assert scores[0][:5] == ["method", "recipe", "variant", "benchmark", "metric"]
-    line = next(r for r in scores if r[:5] == ["stm", "s02", "top50", "davis16-val", "J-Mean"])
+    line = next(r for r in scores if r[:5] == ["stm", "s02", "top50", "generated-davis16-val", "J-Mean"])
     assert line[6] == 87.8
     steps = [r[1] for r in training_rows(table) if r[0] == "stm/s0/seed0/s0"]
     assert steps == sorted(steps)

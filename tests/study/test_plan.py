@@ -90,3 +90,17 @@ def test_a_size_has_its_own_crop_of_single_images_and_videos_have_none(in_root):
         assert crops.pop("imagenet-val") == crop
         assert crops and set(crops.values()) == {None}
         assert {e.benchmark for e in plan.video_entries_of(run)} == set(crops)
+
+
+def test_no_name_of_generated_data_can_be_taken_for_the_real_benchmark(study, in_root, capsys):
+    from vosrepro.cli import main
+
+    plan = load_plan(study)
+    for name, benchmark in plan.benchmarks.items():
+        assert benchmark.title.startswith(("generated videos in the layout of ", "generated images in the layout of "))
+        assert plan.shown_benchmark(name) == f"generated-{name}"
+    real = load_plan("params/studies/davis16-cpu.yaml")
+    assert {b.title for b in real.benchmarks.values()} == {"DAVIS 2016 val"}
+    assert real.shown_benchmark("davis16-val") == "davis16-val"
+    assert main(["plan", "params/studies/mini.yaml"]) == 0
+    assert "  davis16-val: generated videos in the layout of DAVIS 2016 val" in capsys.readouterr().out

@@ -51,6 +51,8 @@ def listing(plan: Plan, jobs: Sequence[JobCost], known: Known) -> str:
     marks = _Marks()
     trainings = [job for job in jobs if job.kind == "train"]
     lines = [f"{plan.study.study}: {plan.study.title}"]
+    lines += ["", f"benchmarks ({len(plan.benchmarks)}):"]
+    lines += [f"  {name}: {benchmark.title}" for name, benchmark in plan.benchmarks.items()]
     lines += ["", f"training stages ({len(trainings)}):", *_stages(trainings, marks)]
     lines += _imports(plan)
     lines += ["", f"runs ({len(plan.runs)}):", *_runs(plan, jobs, marks)]

@@ -74,7 +74,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device, anew: int = 0) -> N
             record = _entry_record(plan, entry, model, device, digest, data, anew=anew)
             record.write(entry.inference)
             records[entry.key] = InferredEntry(infer=str(entry.inference), **record.digests)
-            name = f"{entry.variant}/{entry.benchmark}"
+            name = f"{entry.variant}/{plan.shown_benchmark(entry.benchmark)}"
             rates = {k: v for k, v in record.timing.stated().items() if v is not None}
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)
         journal.end()

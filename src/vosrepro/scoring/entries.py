@@ -36,14 +36,14 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
         parent=run.key,
         kind="score",
         params={e.key: e.benchmark_params.scoring for e in plan.entries_of(run)},
-        tags={},
+        tags={f"benchmark.{e.benchmark}": e.benchmark_params.title for e in plan.entries_of(run)},
     )
     summary: dict[str, Mapping[str, float] | None] = {}
     with journal:
         for number, entry in enumerate(plan.entries_of(run)):
             values = _score_entry(plan, entry, _inferred(inference, entry), processes)
             summary[entry.key] = values
-            name = f"{entry.variant}/{entry.benchmark}"
+            name = f"{entry.variant}/{plan.shown_benchmark(entry.benchmark)}"
             journal.metrics({f"{name}/{k}": v for k, v in (values or {}).items()}, step=number)
         journal.end()
     wall_seconds = round(time.monotonic() - started, 3)

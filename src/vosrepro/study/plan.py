@@ -282,6 +282,10 @@ class Plan:
         found = {node.folder: node for run in self.runs for node in run.stages}
         return tuple(found.values())
 
+    def shown_benchmark(self, name: str) -> str:
+        """A benchmark's name where it stands without its title, as in the names of metrics."""
+        return f"generated-{name}" if self.study.data.generated else name
+
     def run(self, method: str, recipe: str, seed: int | str) -> Run:
         """The run of this name.
 
@@ -336,7 +340,7 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
                         settings |= {"seed": settings.get("seed", 0) + seed} if seed else {}
                     for name in group.benchmarks:
                         if name not in benchmarks:
-                            benchmarks[name] = load_benchmark(name, root=root)
+                            benchmarks[name] = _benchmark(study, name, root)
                         entry = Entry(run, variant, name, settings, benchmarks[name])
                         if entry.key in entries:
                             raise ConfigError(f"{where} lists the entry {entry.key} twice")
@@ -352,6 +356,15 @@ def load_plan(study: Path | str | Study, *, root: Path | str = "params") -> Plan
         tuple(run for key, run in runs.items() if any(e.run.key == key for e in kept)),
         tuple(kept),
     )
+
+
+def _benchmark(study: Study, name: str, root: Path | str) -> BenchmarkParams:
+    """A benchmark by its name; on generated data its title says so, lest a score is quoted as one on the real."""
+    benchmark = load_benchmark(name, root=root)
+    if not study.data.generated:
+        return benchmark
+    what = "images" if benchmark.classifies else "videos"
+    return benchmark.model_copy(update={"title": f"generated {what} in the layout of {benchmark.title}"})
 
 
 def _wanted(entry: Entry, only: Only) -> bool:

@@ -22,7 +22,7 @@ def metrics_tree(table: Table) -> dict[str, Any]:
         if not values:
             continue
         variants = tree.setdefault(row.method, {}).setdefault(row.recipe, {})
-        variants.setdefault(row.variant, {})[row.benchmark.benchmark] = values
+        variants.setdefault(row.variant, {})[table.plan.shown_benchmark(row.benchmark.benchmark)] = values
     return tree
 
 
@@ -77,7 +77,8 @@ def score_rows(table: Table) -> list[list[Any]]:
                 continue
             paper = "" if cell.published is None else cell.published.value
             verdict = cell.verdict.kind if cell.verdict else ""
-            key = (row.method, row.recipe, row.variant, row.benchmark.benchmark, cell.metric)
+            name = table.plan.shown_benchmark(row.benchmark.benchmark)
+            key = (row.method, row.recipe, row.variant, name, cell.metric)
             rows.append([*key, f"{cell.mean:.4f}", paper, verdict])
     return rows
 
