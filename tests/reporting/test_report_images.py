@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from vosrepro.reporting.evidence.checks import expected_rows, make_checks
+from vosrepro.reporting.evidence.checks import make_checks
+from vosrepro.reporting.evidence.expected import expected_rows
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.table import build_table
 from vosrepro.reporting.pages.ablation import ablation
@@ -146,7 +147,7 @@ def test_the_trail_names_data_digests_weights_and_integers(plan):
 
 def test_references_metrics_and_checks_have_the_accuracy(plan):
     table = _table(plan)
-    assert expected_rows(table)[1:] == [[*KEY, "76.000", "0.250", "3"]]
+    assert [line[:8] for line in expected_rows(table)[1:]] == [[*KEY, "76.000", "0.250", "3"]]
     assert metrics_tree(table)["parts"]["s0"]["full"]["imagenet-val"]["Top1"] == 76.0
     check = next(c for c in make_checks(table) if "beats guessing" in c.title)
     assert check.passed
