@@ -15,6 +15,7 @@ from typing import Any
 from vosrepro.base.errors import pick
 from vosrepro.base.files import file_digest, write_json
 from vosrepro.base.machine import usable_cores
+from vosrepro.costs.memory import training_mb
 from vosrepro.study import paths
 from vosrepro.study.digests import (
     asked_data,
@@ -41,6 +42,7 @@ class Jobs:
         cores: Snakemake's --cores.
         sources: where the configuration comes from, for errors: files, or options such as --config.
         settings: gives Snakemake's dag_settings (--forcerun, --force, --forceall) once they are known.
+        cluster: whether jobs run on other machines than this one, so that its cores say nothing of theirs.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Jobs:
         cores: int | None,
         sources: Sequence[Path | str] = (),
         settings: Callable[[], Any] = lambda: None,
+        *,
+        cluster: bool = False,
     ) -> None:
         named = " or ".join(os.path.relpath(path) for path in sources)
         study = parse(dict(config), Study, source=named or f"the study '{config.get('study', '?')}'")
@@ -56,6 +60,7 @@ class Jobs:
         self.name = study.study
         self.file = paths.resolved_study(study.study)
         self._cores = cores
+        self._cluster = cluster
         self._settings = settings
         self._started = int(time.time())
         _renew(self.file, study.model_dump(mode="json"))
@@ -200,17 +205,34 @@ class Jobs:
         """Devices of one training job."""
         return self.plan.study.gpus_per_training
 
-    def threads(self, real: int = 1) -> int:
+    def train_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of one training job."""
+        return training_mb(self._stage(wildcards).params, max(1, self.plan.study.gpus_per_training))
+
+    def train_threads(self, wildcards: Any) -> int:
+        """Threads of one training job: on a cluster a core for each rank and each of its loader workers."""
+        ranks = max(1, self.plan.study.gpus_per_training)
+        return self.threads(1, cluster=ranks * (1 + self._stage(wildcards).params.loader_workers))
+
+    def threads(self, real: int = 1, *, cluster: int | None = None) -> int:
         """Snakemake threads that stand for `real` cores when --cores exceeds the machine.
 
         `--cores 8` on two cores would start eight torch processes; each job then counts as four.
+
+        Args:
+            real: cores that the job uses well where others wait for them.
+            cluster: cores that it asks a cluster for; None: the same.
         """
+        if self._cluster:
+            return cluster or real
         usable = usable_cores()
         cores = self._cores or usable
         return max(real, math.ceil(real * cores / usable)) if cores > usable else min(real, cores)
 
     def real_threads(self, wildcards: Any, threads: int) -> int:  # noqa: ARG002, Snakemake gives it
         """Cores behind a rule's Snakemake threads: what torch may really use."""
+        if self._cluster:
+            return threads
         usable = usable_cores()
         return max(1, threads * usable // max(usable, self._cores or usable))
 

@@ -177,13 +177,19 @@ def test_fewer_gpus_are_used_with_a_warning_unless_they_are_required(caplog):
         usable_gpus(1, [], {"VOSREPRO_REQUIRE_GPU": "1"})
 
 
-def test_slurms_devices_are_taken_without_a_lease(tmp_path):
+def test_jobs_inside_one_allocation_share_its_devices_and_other_allocations_do_not_matter(tmp_path):
     env = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "1,2"}
+    other = {**env, "SLURM_JOB_ID": "8"}  # whose devices 1 and 2 are two others
     with (
-        lease(2, ["1", "2"], root=tmp_path),
-        devices_for(2, env, timeout_s=0, root=tmp_path) as given,
+        devices_for(1, env, timeout_s=0, root=tmp_path) as first,
+        devices_for(1, env, timeout_s=0, root=tmp_path) as second,
+        devices_for(2, other, timeout_s=0, root=tmp_path) as third,
     ):
-        assert given == Lease(("1", "2"))
+        assert (first.devices, second.devices, third.devices) == (("1",), ("2",), ("1", "2"))
+        with pytest.raises(DeviceError, match="did not become free"), devices_for(1, env, timeout_s=0, root=tmp_path):
+            pass
+    with devices_for(2, env, timeout_s=0, root=tmp_path) as again:
+        assert again.devices == ("1", "2")
 
 
 def test_threads_are_shared_and_capped_by_the_usable_cores(monkeypatch):

@@ -7,6 +7,7 @@ import yaml
 
 from vosrepro import workflow
 from vosrepro.base.errors import ConfigError
+from vosrepro.costs.memory import training_mb
 from vosrepro.workflow import Jobs
 
 
@@ -64,6 +65,29 @@ def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(jobs, 
     jobs._cores = cores
     assert jobs.threads(1) == expected
     assert cores // jobs.threads(1) <= max(usable, cores if cores <= usable else 0)
+
+
+def test_on_a_cluster_jobs_ask_for_what_they_use_and_not_for_a_share_of_the_machine_that_submits(root, monkeypatch):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(workflow, "_renew", lambda *_: None)
+    monkeypatch.setattr(workflow, "usable_cores", lambda: 2)
+    paper = yaml.safe_load((root / "params/studies/paper.yaml").read_text())
+    jobs = Jobs(paper, None, cluster=True)
+    node = next(n for n in jobs.plan.stages if n.params.loader_workers == 12)
+    which = names(method=node.method, recipe=node.recipe, stage=node.stage, seed=str(node.seed))
+    ranks = paper["gpus_per_training"]
+    assert jobs.train_threads(which) == ranks * 13
+    assert jobs.real_threads(which, 26) == 26
+    assert jobs.threads(1) == 1
+    # Each of so many workers may keep half a GB of decoded frames.
+    assert ranks * 12 * 900 < jobs.train_mem_mb(which) < 100_000
+    here = Jobs(paper, 64)
+    assert here.train_threads(which) == here.threads(1) == 32
+
+
+def test_mini_asks_for_more_memory_than_two_of_its_ranks_were_measured_to_hold(jobs):
+    params = next(n for n in jobs.plan.stages if n.method == "pml").params.model_copy(update={"loader_workers": 2})
+    assert 4279 < training_mb(params, 2) < 20_000
 
 
 def test_checkpoints_are_selected_anew_when_the_default_variant_changes(jobs, config):

@@ -12,9 +12,12 @@ try:
     overrides = ["--config"] if workflow.config_settings.config else []
     JOBS = Jobs(
         config,
-        workflow.cores,
+        workflow.global_resources[
+            "_cores"
+        ].value,  # without --cores (on a cluster) None
         [*workflow.configfiles, *overrides],
         lambda: workflow.dag_settings,
+        cluster=workflow.non_local_exec or workflow.remote_exec,
     )
 except VosreproError as error:
     raise WorkflowError(str(error))

@@ -16,13 +16,13 @@ rule infer:
         "logs/{study}/{method}/{recipe}/seed{seed}/infer.log",
     wildcard_constraints:
         recipe=JOBS.recipes(taken=False),
-    retries: 1
-    threads: JOBS.threads(1)
+    retries: int(workflow.is_main_process)  # not again in the process that a cluster starts
+    threads: JOBS.threads(1, cluster=4)
     resources:
         torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         anew=JOBS.anew_inference,
         gpu=1,
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=720,
     params:
         study=JOBS.file,

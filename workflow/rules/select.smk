@@ -12,11 +12,11 @@ rule select:
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/select.log",
     priority: 50
-    threads: JOBS.threads(1)
+    threads: JOBS.threads(1, cluster=4)
     resources:
         torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         gpu=1,
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         study=JOBS.file,

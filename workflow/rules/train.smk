@@ -11,13 +11,13 @@ rule train:
     log:
         "logs/{study}/{method}/{recipe}/seed{seed}/train-{stage}.log",
     priority: 100  # the chain of stages is the longest path of the DAG
-    retries: 1
-    threads: JOBS.threads(1)
+    retries: int(workflow.is_main_process)  # not again in the process that a cluster starts
+    threads: JOBS.train_threads
     resources:
         torch_threads=JOBS.real_threads,  # not a parameter: --cores must not retrain
         anew=JOBS.anew_training,
         gpu=JOBS.gpus,
-        mem_mb=4000,
+        mem_mb=JOBS.train_mem_mb,
         runtime=2880,
     params:
         study=JOBS.file,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from vosrepro.base.errors import ConfigError, DeviceError
 from vosrepro.base.machine import usable_cores
-from vosrepro.training.devices.lease import Lease, lease
+from vosrepro.training.devices.lease import Lease, lease, lease_root
 from vosrepro.training.devices.requests import run_warm
 from vosrepro.training.devices.world import die_with_parent
 
@@ -71,11 +71,22 @@ def threads_per_process(asked: int | None, processes: int) -> int:
     return max(1, min(asked or cores, cores) // processes)
 
 
+def slurm_scope(environment: Mapping[str, str]) -> str:
+    """A name for the devices that SLURM gave to this process and its siblings; empty outside of SLURM.
+
+    Jobs and steps may each count their devices from 0, so a number says nothing without them.
+    """
+    names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_NODEID")
+    if names[0] not in environment:
+        return ""
+    return "-".join(["slurm", *(environment.get(name, "") for name in names)])
+
+
 @contextlib.contextmanager
 def devices_for(
     gpus: int, environment: Mapping[str, str], *, timeout_s: float, root: Path | None = None
 ) -> Iterator[Lease]:
-    """Devices of a job: under SLURM what the scheduler gave, else a lease.
+    """A lease of devices: of the machine's, or inside a SLURM allocation of those that it was given.
 
     Args:
         gpus: how many at most; fewer are given (with a warning) where there are fewer.
@@ -88,9 +99,10 @@ def devices_for(
         return
     pool = visible_devices(environment)
     count = usable_gpus(gpus, pool, environment)
-    if "SLURM_JOB_ID" in environment:
-        yield Lease(tuple(pool[:count]))
-        return
+    scope = slurm_scope(environment)
+    if scope:
+        root = (root or lease_root(environment)) / scope
+        root.mkdir(mode=0o700, exist_ok=True)
     with lease(count, pool, root=root, timeout_s=timeout_s) as given:
         if given.devices:
             log.info("leased GPU %s", ", ".join(given.devices))
