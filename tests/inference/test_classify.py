@@ -8,8 +8,8 @@ import pytest
 import torch
 from toy_study import write_manifest, write_study
 
-from vosrepro.base.errors import CheckpointError, ConfigError, ProtocolError
-from vosrepro.base.files import read_json
+from vosrepro.base.errors import CheckpointError, ConfigError, DamagedError
+from vosrepro.base.files import file_digest, read_json
 from vosrepro.datasets.generated.imagenet import CLASSES, write_imagenet
 from vosrepro.datasets.sets.imagenet import validation_images
 from vosrepro.inference import classify
@@ -19,6 +19,7 @@ from vosrepro.methods import get_method
 from vosrepro.methods.common.classification import Classifier
 from vosrepro.scoring.entries import score_run
 from vosrepro.study.plan import load_plan
+from vosrepro.study.records import SelectionRecord
 from vosrepro.training.data.images import accuracy
 from vosrepro.weights.files import build_model, save_weights
 
@@ -50,7 +51,17 @@ def make_plan(root, tmp_path, images, monkeypatch):
         for seed, step in enumerate(run.stages[-1].params.checkpoint_steps()):
             network = build_model("parts", run.model, weights=None, seed=seed, device=CPU)
             save_weights(run.stages[-1].weights(step), network.state_dict())
-        save_weights(run.folder / "selected.safetensors", network.state_dict())
+        weights = run.folder / "selected.safetensors"
+        save_weights(weights, network.state_dict())
+        SelectionRecord(
+            step=step,
+            metric="",
+            value=None,
+            last_step=step,
+            last_value=None,
+            weights_sha256=file_digest(weights),
+            rule="",
+        ).write(run.selection)
         return plan
 
     return make
@@ -129,13 +140,18 @@ def test_a_broken_image_is_named_and_wrong(make_plan, images, tmp_path, caplog):
     assert broken.name in score["warnings"][0]
 
 
-def test_predictions_that_lack_an_image_are_not_scored(make_plan):
+def test_predictions_that_inference_did_not_write_are_not_scored_but_made_again(make_plan):
     plan = make_plan()
     folder, _ = _inferred(plan)
     path = folder / "predictions.csv"
-    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(ProtocolError, match="lacks 1 of 20 images"):
+    whole = path.read_text()
+    path.write_text("\n".join(whole.splitlines()[:-1]) + "\n")
+    with pytest.raises(DamagedError, match=r"predictions\.csv is not the file that .*inference\.json names"):
         score_run(plan, plan.runs[0])
+    assert not plan.runs[0].inference.exists()
+    _inferred(plan)
+    assert path.read_text() == whole
+    score_run(plan, plan.runs[0])
 
 
 def test_a_variant_takes_the_checkpoint_that_it_names(make_plan):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_study import make_davis17, write_manifest, write_study
 
-from vosrepro.base.errors import VosreproError
+from vosrepro.base.errors import DamagedError, DataError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.inference.entries import infer_run
@@ -15,6 +15,7 @@ from vosrepro.inference.videos import choose_kernels
 from vosrepro.methods import get_method
 from vosrepro.scoring.entries import score_run
 from vosrepro.study.plan import load_plan
+from vosrepro.study.records import DataManifest
 from vosrepro.tracking.journal import read_events
 
 CPU = torch.device("cpu")
@@ -116,20 +117,102 @@ def test_merged_masks_are_scored_by_both_ground_truths_where_both_are_at_hand(pl
     assert record["beside"]["global"]["J-Mean"] == pytest.approx(alone, abs=1e-12)
 
 
-def test_a_missing_mask_names_sequence_and_frame(plan):
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def exchange(path):
+    path.write_bytes(path.parent.with_name("val-00").joinpath(path.name).read_bytes())
+
+
+@pytest.mark.parametrize("fault", [Path.unlink, cut, exchange], ids=["missing", "cut off", "another valid mask"])
+def test_a_mask_that_is_not_what_inference_wrote_is_named_moved_aside_and_made_again(plan, fault):
     run, folder = inferred(plan)
-    (folder / "masks/val-01/00002.png").unlink()
-    with pytest.raises(VosreproError, match=r"val-01.*00002"):
+    score_run(plan, run)
+    before = read_json(folder / "score.json")["global"]
+    mask = folder / "masks/val-01/00002.png"
+    fault(mask)
+    with pytest.raises(DamagedError, match=r"val-01/00002\.png is .*run the same command again"):
         score_run(plan, run)
     assert read_events(run.journal("score"))[-1]["status"] == "FAILED"
+    assert not run.inference.exists()  # so that the workflow makes it again
+    assert not mask.exists()
+    infer_run(plan, run, device=CPU)
+    assert read_json(folder / "infer.json")["videos_reused"] == 1
+    score_run(plan, run)
+    assert read_json(folder / "score.json")["global"] == before
 
 
-def test_a_record_without_the_entry_says_what_to_do(plan):
-    run, _ = inferred(plan)
-    path = run.folder / "inference.json"
-    write_json(path, read_json(path) | {"entries": {}})
-    with pytest.raises(VosreproError, match=r"does not list copy/none.*delete that file"):
+def test_masks_of_records_without_digests_are_scored_as_they_are(plan):
+    run, folder = inferred(plan)
+    record = read_json(run.inference)
+    for entry in record["entries"].values():
+        del entry["masks_digest"]
+    write_json(run.inference, record)
+    exchange(folder / "masks/val-01/00002.png")
+    score_run(plan, run)
+    assert run.scores.is_file()
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"entries": {}, "run": "x"}'])
+def test_a_damaged_record_of_inference_is_moved_aside_and_made_again_from_finished_videos(plan, content):
+    run, folder = inferred(plan)
+    run.inference.write_text(content)
+    with pytest.raises(DamagedError, match=r"inference\.json .*state/damaged/results/toy.*run the same command again"):
         score_run(plan, run)
+    assert Path("state/damaged", run.inference).read_text() == content
+    assert not run.inference.exists()
+    infer_run(plan, run, device=CPU)
+    assert read_json(folder / "infer.json")["videos_reused"] == 2
+    score_run(plan, run)
+
+
+def counted(frames, root="data"):
+    part = {"frames": frames, "digest": "1" * 16}
+    DataManifest(digest="0" * 16, root=root, parts={"davis17-val": part}).write("results/toy/data.json")
+
+
+def test_a_frame_that_is_missing_for_a_moment_is_named_and_its_video_is_whole_when_it_is_back(plan):
+    counted(12)
+    run = plan.runs[0]
+    frame = Path("data/DAVIS/2017/trainval/JPEGImages/480p/val-00/00003.jpg")
+    frame.rename("lost.jpg")
+    with pytest.raises(DataError, match=r"has 11 frames, but .*data\.json counts 12: .*val-00/00003\.jpg is missing"):
+        infer_run(plan, run, device=CPU)
+    assert not run.inference.exists()
+    Path("lost.jpg").rename(frame)
+    infer_run(plan, run, device=CPU)
+    score_run(plan, run)
+    assert read_json(plan.entries[0].folder / "infer.json")["timing"]["frames"] == 12
+
+
+def test_of_frames_without_masks_the_gap_in_their_numbers_is_named(plan):
+    counted(12)
+    base = Path("data/DAVIS/2017/trainval")
+    for name in ("val-00", "val-01"):
+        for frame in range(1, 6):
+            (base / f"Annotations/480p/{name}/{frame:05d}.png").unlink()
+    (base / "JPEGImages/480p/val-01/00004.jpg").unlink()
+    with pytest.raises(DataError, match=r"perhaps .*val-01/00004\.jpg is missing"):
+        infer_run(plan, plan.runs[0], device=CPU)
+
+
+def test_more_frames_than_were_counted_are_no_reason_to_guess(plan):
+    counted(11)
+    with pytest.raises(
+        DataError, match=r"has 12 frames, but .*data\.json counts 11: if these frames are meant, delete"
+    ):
+        infer_run(plan, plan.runs[0], device=CPU)
+
+
+def test_a_video_is_done_when_it_has_a_mask_for_every_frame_that_the_data_has_now(plan):
+    frame = Path("data/DAVIS/2017/trainval/JPEGImages/480p/val-00/00005.jpg")
+    frame.rename("lost.jpg")  # without a count of frames nobody can know
+    run, folder = inferred(plan)
+    Path("lost.jpg").rename(frame)
+    infer_run(plan, run, device=CPU)
+    assert read_json(folder / "infer.json")["videos_reused"] == 1
+    assert (folder / "masks/val-00/00005.png").is_file()
 
 
 @pytest.mark.parametrize(("method", "tried"), [("stm", False), ("frtm", True), ("mtmfi", True), ("gfrtm", True)])

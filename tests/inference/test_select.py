@@ -11,15 +11,17 @@ import yaml
 from fabricated import stage_record
 from toy_study import make_davis17, write_manifest, write_study
 
-from vosrepro.base.errors import CheckpointError, ConfigError
+from vosrepro.base.errors import CheckpointError, ConfigError, DamagedError, DataError
 from vosrepro.base.files import file_digest, read_json
 from vosrepro.base.types import Method
+from vosrepro.inference.entries import infer_run
 from vosrepro.inference.select import held_out, select_run
 from vosrepro.methods import REGISTRY
 from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.evidence import read_run
 from vosrepro.scoring import score_arrays
 from vosrepro.study.plan import load_plan
+from vosrepro.study.records import WeightsFile
 from vosrepro.weights.files import load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -70,6 +72,9 @@ def study(root, tmp_path, monkeypatch):
         for mark, speed in enumerate(speeds):
             state = {"speed": torch.tensor(speed), "mark": torch.tensor(float(mark))}
             save_weights(stage.weights(10 * (mark + 1)), state)
+        made = [(step, stage.weights(step)) for step in range(10, 10 * len(speeds) + 1, 10)]
+        files = [WeightsFile(path=str(path), sha256=file_digest(path), step=step) for step, path in made]
+        stage_record(stage).model_copy(update={"checkpoints": tuple(files)}).write(stage.record)
         return load_plan(write_study(tmp_path, [ENTRY], **changes))
 
     monkeypatch.chdir(tmp_path)
@@ -82,7 +87,6 @@ def study(root, tmp_path, monkeypatch):
     make_davis17(tmp_path / "data", split="train")
     write_manifest()
     stage = load_plan(write_study(tmp_path, [ENTRY])).stages[0]
-    stage_record(stage).write(stage.record)
     return make
 
 
@@ -181,5 +185,43 @@ def test_columns_score_every_candidate_on_the_benchmark_without_changing_the_cho
 
 def test_a_missing_checkpoint_is_no_candidate_that_can_be_left_out(study):
     plan = study(0.0, TRUTH)
-    with pytest.raises(CheckpointError, match=r"step-30\.safetensors are missing"):
+    with pytest.raises(DamagedError, match=r"step-30\.safetensors is missing, although .*run\.json names it"):
         select_run(plan, plan.runs[0], device=CPU, score=score_arrays)
+    assert not plan.stages[0].record.exists()  # so that the workflow makes the checkpoint again
+    with pytest.raises(CheckpointError, match=r"step-30\.safetensors are missing: train stage s first"):
+        select_run(plan, plan.runs[0], device=CPU, score=score_arrays)
+
+
+def test_a_checkpoint_exchanged_for_another_valid_one_is_no_candidate(study):
+    plan = study(0.0, TRUTH, 1.0)
+    node = plan.stages[0]
+    selected(plan)
+    node.weights(20).write_bytes(node.weights(10).read_bytes())
+    with pytest.raises(DamagedError, match=r"step-20\.safetensors is not the file that .*run\.json names"):
+        select_run(plan, plan.runs[0], device=CPU, score=score_arrays)
+    assert not node.record.exists()
+
+
+@pytest.mark.parametrize("damage", ["weights", "record"])
+def test_inference_takes_the_weights_that_were_selected_or_none(study, damage):
+    plan = study(0.0, TRUTH, 1.0)
+    make_davis17(Path("data"), split="val")
+    run = plan.runs[0]
+    selected(plan)
+    if damage == "weights":
+        run.selected_weights.write_bytes(plan.stages[0].weights(10).read_bytes())
+    else:
+        run.selection.write_text(run.selection.read_text()[:-50])
+    named = r"selected\.safetensors is not the file" if damage == "weights" else r"selected\.json is no readable record"
+    with pytest.raises(DamagedError, match=named):
+        infer_run(plan, run, device=CPU)
+    assert not run.selection.exists()
+    assert selected(plan)[2] == 1
+    infer_run(plan, run, device=CPU)
+
+
+def test_a_held_out_video_without_one_of_its_frames_is_named(study):
+    plan = study(0.0, TRUTH, 1.0)
+    Path("data/DAVIS/2017/trainval/JPEGImages/480p/train-00/00002.jpg").unlink()
+    with pytest.raises(DataError, match=r"train-00/00002\.jpg is missing, but its mask is there"):
+        held_out(plan)

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from vosrepro.base.errors import CheckpointError, VosreproError
+from vosrepro.base.errors import DamagedError, VosreproError
 from vosrepro.base.files import file_digest
 from vosrepro.tracking.journal import read_events
 from vosrepro.training.loop import train
@@ -103,16 +104,22 @@ def test_changed_data_or_parameters_never_resume(tiny, tmp_path):
     assert identify(node).state != before
 
 
-def test_a_damaged_state_is_named(tiny):
+@pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"", lambda data: b"no state" * 40])
+def test_a_damaged_state_is_moved_aside_and_the_training_begins_anew(tiny, tmp_path, monkeypatch, caplog, damage):
+    whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, tiny.stage(**OPTIONS))
     node = tiny.node(tiny.stage(**OPTIONS))
     tiny.shoot_at(4, signal.SIGTERM)
     with pytest.raises(VosreproError, match="stopped by SIGTERM"):
         train(node, tiny.STUDY, device="cpu")
     folder = StateFolder(identify(node).state)
     state = folder.path / "state.pt"
-    state.write_bytes(state.read_bytes()[:-200])
-    with pytest.raises(CheckpointError, match=r"state\.pt cannot be read .*: delete the folder"):
-        train(node, tiny.STUDY, device="cpu")
+    state.write_bytes(damage(state.read_bytes()))
+    damaged = state.read_bytes()
+    train(node, tiny.STUDY, device="cpu")
+    assert "cannot be read" in caplog.text and "training from the start" in caplog.text
+    assert Path("state/damaged", state).read_bytes() == damaged
+    assert identical(load_file(node.last_weights), whole)
+    assert metrics(node) == numbers
 
 
 def test_lost_checkpoints_start_the_training_anew(tiny, caplog):
@@ -134,6 +141,56 @@ def test_a_damaged_checkpoint_is_never_published_again(tiny):
         file.truncate(100)
     train(node, tiny.STUDY, device="cpu")
     assert file_digest(node.last_weights) == whole
+
+
+def chain(tiny):
+    first = tiny.node(tiny.stage(**OPTIONS))
+    train(first, tiny.STUDY, device="cpu")
+    return first, tiny.node(tiny.stage(**OPTIONS), name="b", parent=first)
+
+
+def swap(path):
+    path.rename(path.with_name("kept"))
+    path.write_bytes(path.with_name("step-5.safetensors").read_bytes())
+
+
+def truncate(path):
+    os.truncate(path, 100)
+
+
+@pytest.mark.parametrize("fault", [swap, truncate, Path.unlink])
+def test_start_weights_that_are_not_what_their_stage_recorded_are_moved_aside_and_made_again(tiny, fault):
+    first, second = chain(tiny)
+    whole = file_digest(first.last_weights)
+    fault(first.last_weights)
+    with pytest.raises(DamagedError, match=r"step-10\.safetensors is .*run\.json.*run the same command again"):
+        train(second, tiny.STUDY, device="cpu")
+    assert not first.record.exists()
+    train(first, tiny.STUDY, device="cpu")
+    assert file_digest(first.last_weights) == whole
+    train(second, tiny.STUDY, device="cpu")
+
+
+def test_a_damaged_record_of_the_stage_before_is_moved_aside_and_made_again(tiny, caplog):
+    first, second = chain(tiny)
+    first.record.write_text(first.record.read_text()[:-40])
+    with pytest.raises(DamagedError, match=r"run\.json is no readable record of a training stage"):
+        train(second, tiny.STUDY, device="cpu")
+    assert not first.record.exists()
+    with caplog.at_level("INFO"):
+        train(first, tiny.STUDY, device="cpu")
+    assert "was finished before" in caplog.text
+    train(second, tiny.STUDY, device="cpu")
+
+
+def test_another_title_is_in_the_record_of_the_same_weights(tiny):
+    node = tiny.node(tiny.stage(**OPTIONS))
+    train(node, tiny.STUDY, device="cpu")
+    before = node.last_weights.stat().st_ino
+    other = replace(node, params=tiny.stage(**OPTIONS | {"title": "another", "loader_workers": 1}))
+    train(other, tiny.STUDY, device="cpu")
+    assert json.loads(node.record.read_text())["params"]["title"] == "another"
+    assert node.last_weights.stat().st_ino == before
 
 
 # ------------------------------------------------------------------------------ real processes

@@ -79,6 +79,6 @@ def test_masks_are_checked_and_packed_for_each_server(checkout, monkeypatch, cap
                 "davis17-testdev",
             ]
         )
-        == 2
+        == 5
     )
-    assert "dev-00/00005: is missing" in capsys.readouterr().err
+    assert "dev-00/00005.png is missing" in capsys.readouterr().err

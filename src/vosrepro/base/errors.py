@@ -47,6 +47,12 @@ class DeviceError(VosreproError):
     exit_code = 3
 
 
+class DamagedError(VosreproError):
+    """A file that one of our jobs made is not what that job recorded; it was moved aside and can be made again."""
+
+    exit_code = 5
+
+
 class BusyError(VosreproError):
     """Another living process is doing this very job."""
 

@@ -105,13 +105,17 @@ def entry(args: argparse.Namespace) -> int:
     from vosrepro.base.files import write_json
     from vosrepro.base.provenance import provenance
     from vosrepro.datasets.sets.folders import set_folder
+    from vosrepro.study.integrity import check_masks, read_record
     from vosrepro.study.plan import load_plan
+    from vosrepro.study.records import RunInference
 
     plan = load_plan(args.study)
     run_of_study = plan.run(args.method, args.recipe, args.seed)
     entries = {entry.key: entry for entry in plan.entries_of(run_of_study)}
     key = f"{run_of_study.key}/{args.variant}/{args.benchmark}"
     one = pick(entries, key, what="entry", where=f"study '{plan.study.study}'")
+    made = read_record(RunInference, run_of_study.inference).entries.get(key)
+    check_masks(one, made and made.masks_digest)
     place = served(one.benchmark_params.benchmark)
     expected = place.expect(set_folder(one.benchmark_params.dataset, plan.study.data) / place.folder)
     manifest = write_zip(one.masks, one.submission, expected, place.server)

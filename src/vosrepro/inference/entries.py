@@ -15,11 +15,13 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import begin_anew
 from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
+from vosrepro.inference.complete import check_frames
 from vosrepro.inference.correspondence import write_pairs
 from vosrepro.inference.videos import network_of, segment_entry
 from vosrepro.inference.views import write_view
 from vosrepro.study import paths
 from vosrepro.study.digests import asked_inference, code_of, data_digest, entry_identity
+from vosrepro.study.integrity import intact, read_record, stage_weights
 from vosrepro.study.records import (
     DataManifest,
     InferenceRecord,
@@ -51,11 +53,12 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device, anew: int = 0) -> N
         ConfigError: if a recipe cannot do what an entry asks for.
         DataError: if a video, mask or list of images is broken.
         CheckpointError: if the weights do not fit.
+        DamagedError: if weights or a record are not what the job that made them wrote.
     """
     started = time.monotonic()
-    weights = run.selected_weights
-    digest = weights_digest(weights) if weights else None
-    data = DataManifest.read(plan.data_manifest)
+    data = read_record(DataManifest, plan.data_manifest)
+    selected = _selected(run)
+    weights, digest = run.selected_weights, selected and selected.sha256
     # Classification first: it fails at once where a recipe has no class head.
     entries = sorted(plan.entries_of(run), key=lambda e: not e.benchmark_params.classifies)
     model = network_of(run, weights, device) if plan.video_entries_of(run) else None
@@ -71,7 +74,7 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device, anew: int = 0) -> N
     with journal:
         records = {}
         for number, entry in enumerate(entries):
-            record = _entry_record(plan, entry, model, device, digest, data, anew=anew)
+            record = _entry_record(plan, entry, model, device, selected, data, anew=anew)
             record.write(entry.inference)
             records[entry.key] = InferredEntry(infer=str(entry.inference), **record.digests)
             name = f"{entry.variant}/{plan.shown_benchmark(entry.benchmark)}"
@@ -94,7 +97,7 @@ def _entry_record(
     entry: Entry,
     model: torch.nn.Module | None,
     device: torch.device,
-    digest: str | None,
+    selected: WeightsFile | None,
     data: DataManifest,
     *,
     anew: int,
@@ -102,7 +105,8 @@ def _entry_record(
     """What is written to infer.json, with the weights that were used."""
     if entry.benchmark_params.classifies:
         path, step = class_weights(entry)
-        digest = weights_digest(path)
+        stages = entry.run.stages
+        digest = stage_weights(stages[-1], step) if stages else weights_digest(path)
         identity, state = _state(entry, digest, data, anew=anew)
         found = classify_entry(plan, entry, weights=path, device=device, state=state)
         return _record(found, entry, "classes", identity, WeightsFile(path=str(path), sha256=digest, step=step), data)
@@ -111,9 +115,10 @@ def _entry_record(
             f"{entry.key} names a checkpoint of a classifier, but {entry.benchmark} is segmented with selected "
             "weights: take it out of the study"
         )
-    identity, state = _state(entry, digest, data, anew=anew)
+    check_frames(entry.benchmark_params, plan.study.data, data, plan.data_manifest)
+    identity, state = _state(entry, selected and selected.sha256, data, anew=anew)
     found = segment_entry(entry, plan.study.data, model, device=device, state=state)
-    return _record(found, entry, "masks", identity, _selected(entry.run, digest), data)
+    return _record(found, entry, "masks", identity, selected, data)
 
 
 def _record(
@@ -138,8 +143,11 @@ def _state(entry: Entry, weights: str | None, data: DataManifest, *, anew: int) 
     return identity, state
 
 
-def _selected(run: Run, digest: str | None) -> WeightsFile | None:
-    if run.selected_weights is None:
+def _selected(run: Run) -> WeightsFile | None:
+    """The selected weights, which are those that selection recorded."""
+    path = run.selected_weights
+    if path is None:
         return None
-    step = SelectionRecord.read(run.selection).step
-    return WeightsFile(path=str(run.selected_weights), sha256=digest, step=step)
+    record = read_record(SelectionRecord, run.selection)
+    digest = intact(path, record.weights_sha256, record=run.selection)
+    return WeightsFile(path=str(path), sha256=digest, step=record.step)

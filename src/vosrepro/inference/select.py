@@ -16,10 +16,12 @@ from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.files import atomic, file_digest, write_text
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, training_videos
 from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
+from vosrepro.inference.complete import check_frames, require_frames
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 from vosrepro.study import paths
 from vosrepro.study.digests import code_of, data_digest, selection_identity
+from vosrepro.study.integrity import read_record, stage_weights
 from vosrepro.study.records import DataManifest, Provenance, SelectionRecord, StageRecord
 from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import build_model, inference_model, save_weights, weights_digest
@@ -53,18 +55,16 @@ def select_run(plan: Plan, run: Run, *, device: torch.device, score: Scorer) -> 
 
     Raises:
         DataError: if a held-out sequence or imported weights are missing.
+        DamagedError: if weights or a record are not what the job that made them wrote.
     """
     started = time.monotonic()
-    if run.params.weights != "trained":
-        candidates = [(0, _source_weights(run, device))]
-    else:
-        candidates = [(step, run.stages[-1].weights(step)) for step in run.candidate_steps]
+    candidates, digests = _candidates(run, device)
     journal = Journal(run.journal("select"))
     selection = plan.study.selection
     watched = watched_benchmarks(plan, run) if len(candidates) > 1 else ()
     parts = [*training_parts(selection.set), *map(benchmark_part, watched)]
-    data = data_digest(DataManifest.read(plan.data_manifest), parts)
-    identity = selection_identity(run, selection, [weights_digest(path) for _, path in candidates], data)
+    manifest = read_record(DataManifest, plan.data_manifest)
+    identity = selection_identity(run, selection, digests, data_digest(manifest, parts))
     journal.start(
         key=f"{run.key}/select/{identity[:8]}",
         study=run.study,
@@ -88,12 +88,22 @@ def select_run(plan: Plan, run: Run, *, device: torch.device, score: Scorer) -> 
         best = best_row(rows, selection.metric)
         for benchmark in watched:
             assert benchmark.scoring is not None
+            check_frames(benchmark, plan.study.data, manifest, plan.data_manifest)
             videos = benchmark_videos(benchmark, plan.study.data)
             for row, (_, path) in zip(rows, candidates, strict=True):
                 scores = _evaluate(run, path, videos, device, partial(score, protocol=benchmark.scoring))
                 row |= {f"{benchmark.benchmark}/{name}": value for name, value in scores.items()}
         _write(plan, run, rows, best, candidates[best][1], identity, time.monotonic() - started)
         journal.end()
+
+
+def _candidates(run: Run, device: torch.device) -> tuple[list[tuple[int, Path]], list[str]]:
+    """Steps and weights to choose from, and the digest of each, which is what its maker recorded."""
+    if run.params.weights != "trained":
+        path = _source_weights(run, device)
+        return [(0, path)], [weights_digest(path)]
+    stage, steps = run.stages[-1], run.candidate_steps
+    return [(step, stage.weights(step)) for step in steps], [stage_weights(stage, step) for step in steps]
 
 
 def watched_benchmarks(plan: Plan, run: Run) -> tuple[BenchmarkParams, ...]:
@@ -133,7 +143,9 @@ def held_out(plan: Plan) -> list[Video]:
             f"study '{plan.study.study}' selects on {', '.join(missing)}, which {selection.set} does "
             "not have: correct selection.sequences"
         )
-    return [videos[name] for name in selection.sequences]
+    found = [videos[name] for name in selection.sequences]
+    require_frames(found)
+    return found
 
 
 def _evaluate(run: Run, weights: Path, videos: list[Video], device: torch.device, score: Scorer) -> dict[str, float]:
@@ -204,7 +216,7 @@ def _write(
         scorer=code_of("scorer"),
         rule=rule if len(rows) > 1 else _only_candidate(run),
         sequences=selection.sequences if run.params.selection == "held-out" else (),
-        training_digest=StageRecord.read(run.stages[-1].record).state_digest if run.stages else None,
+        training_digest=read_record(StageRecord, run.stages[-1].record).state_digest if run.stages else None,
         wall_seconds=round(seconds, 3),
         provenance=Provenance.here(),
     ).write(run.selection)

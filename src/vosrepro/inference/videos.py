@@ -19,10 +19,12 @@ import torch
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json, write_text
+from vosrepro.base.fingerprints import masks_digest, video_fingerprints, write_fingerprints
 from vosrepro.base.labels import write_labels
 from vosrepro.base.machine import peak_memory
 from vosrepro.base.types import Counting
 from vosrepro.datasets import Video, benchmark_videos
+from vosrepro.datasets.sets.files import frame_names
 from vosrepro.datasets.sets.resized import restore
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.runner import segment_video
@@ -50,7 +52,7 @@ def network_of(run: Run, weights: Path | None, device: torch.device) -> torch.nn
 def segment_entry(
     entry: Entry, data: DataParams, model: torch.nn.Module | None, *, device: torch.device, state: Path
 ) -> dict[str, Any]:
-    """Write the masks and timing.csv of an entry and return its record.
+    """Write the masks, masks.csv and timing.csv of an entry and return its record.
 
     Args:
         entry: of a benchmark of videos.
@@ -90,7 +92,8 @@ def segment_entry(
     times = [t for video in videos for t in _read_times(state / f"{video.name}.csv")]
     _write_times(entry.folder / "timing.csv", times)
     notes = {video.name: read_json(state / f"{video.name}.json") for video in videos}
-    digests = {name: note["masks"] for name, note in notes.items()}
+    made = {name: note["files"] for name, note in notes.items()}
+    write_fingerprints(entry.mask_digests, made)
     return {
         "entry": entry.key,
         "params": dict(entry.variant_params),
@@ -103,7 +106,7 @@ def segment_entry(
         "device": str(device),
         "precision": "fp32",
         "tf32": bool(device.type == "cuda" and torch.backends.cudnn.allow_tf32),
-        "masks_digest": value_digest(digests),
+        "masks_digest": masks_digest(made),
         "wall_seconds": round(time.monotonic() - started, 3),
         "videos_reused": len(videos) - len(todo),
     }
@@ -132,7 +135,7 @@ def _infer_video(
         times.append(result.time)
     _write_times(state / f"{video.name}.csv", times)
     counts = dict(segmenter.counts) if isinstance(segmenter, Counting) else {}
-    record = {"masks": value_digest(digests), "frames": len(times), "counts": counts}
+    record = {"masks": value_digest(digests), "files": digests, "frames": len(times), "counts": counts}
     write_json(state / f"{video.name}.json", record)
 
 
@@ -148,16 +151,25 @@ def _totals(counts: list[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _finished(state: Path, masks: Path, video: Video) -> bool:
-    """Whether a video's masks are those of its record; one with a damaged record is segmented again."""
-    folder = masks / video.name
+    """Whether a video has the masks of its record, one for each frame that the data has now.
+
+    One with a damaged record is segmented again.
+    """
     try:
         record = read_json(state / f"{video.name}.json")
         times = _read_times(state / f"{video.name}.csv")
-        expected = (record["masks"], record["frames"])
+        expected = (record["files"], record["frames"], _due(video))
     except (DataError, OSError, KeyError, TypeError, ValueError):
         return False
-    digests = {path.stem: file_digest(path) for path in sorted(folder.glob("*.png"))}
-    return expected == (value_digest(digests), len(times))
+    found = video_fingerprints(masks / video.name)
+    return expected == (found, len(times), list(found))
+
+
+def _due(video: Video) -> list[str]:
+    """The frames that get a mask: from the first given one to the end, as in `segment_video`."""
+    names, begins = frame_names(video.frames), set(video.starts.values())
+    first = next((place for place, name in enumerate(names) if name in begins), 0)
+    return names[first:]
 
 
 def _write_times(path: Path, times: list[FrameTime]) -> None:

@@ -12,6 +12,7 @@ from vosrepro.datasets import benchmark_images, benchmark_truth
 from vosrepro.datasets.sets.davis import truth as davis_truth
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
+from vosrepro.study.integrity import check_masks, damaged, intact, read_record
 from vosrepro.study.paths import TRUTH_CACHE
 from vosrepro.study.plan import Entry, Plan, Run
 from vosrepro.study.records import BesideScore, InferredEntry, Provenance, RunInference, RunScores, ScoreRecord
@@ -26,9 +27,10 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
     Raises:
         ProtocolError: if masks are missing or malformed, naming sequence, frame and id, or predictions do
             not name each image once.
+        DamagedError: if masks, predictions or their record are not what inference wrote.
     """
     started = time.monotonic()
-    inference = RunInference.read(run.inference)
+    inference = read_record(RunInference, run.inference)
     journal = Journal(run.journal("score"))
     journal.start(
         key=f"{run.key}/score/{file_digest(run.inference)[:8]}",
@@ -53,9 +55,8 @@ def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
 def _inferred(inference: RunInference, entry: Entry) -> InferredEntry:
     record = inference.entries.get(entry.key)
     if record is None:
-        raise DataError(
-            f"{entry.run.inference} does not list {entry.key}: delete that file and run again; finished videos are kept"
-        )
+        path = entry.run.inference
+        raise damaged(path, f"does not list {entry.key}", made_with=path)
     return record
 
 
@@ -70,6 +71,7 @@ def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: i
     }
     if benchmark.classifies:
         images, classes = benchmark_images(benchmark, plan.study.data)
+        intact(entry.predictions, inferred.predictions_digest, record=entry.run.inference)
         found = score_predictions(entry.predictions, images, classes)
         found.write(entry.folder, extra=extra)
         return found.global_
@@ -77,6 +79,7 @@ def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: i
         note = "scored by the challenge server only; pack the masks with `vosrepro submit zip`"
         ScoreRecord(protocol=None, global_=None, note=note, **extra).write(entry.score)
         return None
+    check_masks(entry, inferred.masks_digest)
     truth = benchmark_truth(benchmark, plan.study.data)
     score = score_folder(
         entry.masks,

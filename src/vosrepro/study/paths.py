@@ -15,12 +15,14 @@ LOGS = Path("logs")
 WEIGHTS = Path("weights")  # released checkpoints and what was made of them
 REPORTS = Path("reports")
 SUBMISSIONS = Path("submissions")
+DAMAGED = STATE / "damaged"  # what jobs found damaged, at its path
 
 #: Names inside the folder of a stage, a run or an entry.
 STAGE_RECORD, STAGE_METRICS = "run.json", "metrics.jsonl"
 SELECTION_RECORD, SELECTION_TABLE, SELECTED_WEIGHTS = "selected.json", "selection.csv", "selected.safetensors"
 RUN_INFERENCE, RUN_SCORES = "inference.json", "scores.json"
 ENTRY_INFERENCE, ENTRY_SCORE, ENTRY_TABLE = "infer.json", "score.json", "scores.csv"
+ENTRY_MASK_DIGESTS = "masks.csv"
 PAIRS_RECORD = "correspondences.json"
 #: In a folder of scaled copies, the original sizes of its videos; written last.
 RESIZED_SIZES = "sizes.json"

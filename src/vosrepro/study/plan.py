@@ -236,6 +236,11 @@ class Entry:
         return self.folder / "masks"
 
     @property
+    def mask_digests(self) -> Path:
+        """A digest of each mask; see `vosrepro.base.fingerprints`."""
+        return self.folder / paths.ENTRY_MASK_DIGESTS
+
+    @property
     def predictions(self) -> Path:
         """The classes of single images."""
         return self.folder / "predictions.csv"

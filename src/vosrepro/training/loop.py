@@ -85,7 +85,7 @@ def train(
     folder = StateFolder(identity.state)
     stop = Stop()
     with _alone(folder, world, place, stop, anew):
-        saved = _usable_state(folder, node)
+        saved = _usable_state(folder, node, world)
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
             limit = MicroBatch(micro_batch or node.params.micro_batch, study.micro_batch)
@@ -113,9 +113,9 @@ def _alone(folder: StateFolder, world: World, place: torch.device, stop: Stop, a
         yield
 
 
-def _usable_state(folder: StateFolder, node: StageNode) -> dict[str, Any] | None:
+def _usable_state(folder: StateFolder, node: StageNode, world: World) -> dict[str, Any] | None:
     """What an earlier attempt saved, if all its checkpoints are still there."""
-    saved = folder.load()
+    saved = folder.load(first=world.first)
     if saved is not None and not folder.complete(saved, node.params.checkpoint_steps()):
         log.warning("checkpoints are missing or damaged in %s: training from the start", folder.path)
         return None

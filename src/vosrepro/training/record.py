@@ -7,12 +7,13 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vosrepro.base.errors import CheckpointError, DataError
+from vosrepro.base.errors import DataError
 from vosrepro.base.files import atomic, file_digest
 from vosrepro.base.provenance import provenance
 from vosrepro.datasets.sets.catalog import training_parts
 from vosrepro.study import paths
 from vosrepro.study.digests import code_of, data_digest, stage_identity
+from vosrepro.study.integrity import read_record, stage_weights
 from vosrepro.study.records import DataManifest, StageRecord, WeightsFile
 from vosrepro.tracking.journal import Journal, read_events
 
@@ -44,20 +45,17 @@ def identify(node: StageNode) -> Identity:
     Raises:
         DataError: if the data manifest is missing.
         CheckpointError: if the previous stage has not been trained.
+        DamagedError: if its weights or a record are not what the job that made them wrote.
     """
     manifest = paths.data_manifest(node.study)
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing: run `snakemake -- {manifest}` (it checks the data sets) first")
     parts = {part for source in node.params.data for part in training_parts(source.set)}
-    data = data_digest(DataManifest.read(manifest), parts)
+    data = data_digest(read_record(DataManifest, manifest), parts)
     parent = None
     if node.parent is not None:
-        weights = node.parent.last_weights
-        if not weights.is_file():
-            raise CheckpointError(
-                f"stage {node.stage} starts from {weights}, which is missing: train stage {node.parent.stage} first"
-            )
-        parent = WeightsFile(path=str(weights), sha256=file_digest(weights))
+        sha256 = stage_weights(node.parent, node.parent.params.steps)
+        parent = WeightsFile(path=str(node.parent.last_weights), sha256=sha256)
     return Identity(data, parent, stage_identity(node, data, parent.sha256 if parent else None))
 
 

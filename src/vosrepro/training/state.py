@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import time
@@ -18,11 +19,13 @@ from typing import Any
 
 import torch
 
-from vosrepro.base.errors import BusyError, CheckpointError, DataError
+from vosrepro.base.errors import BusyError, DataError
 from vosrepro.base.files import atomic, file_digest
+from vosrepro.study.integrity import set_aside
 from vosrepro.study.paths import STAGE_METRICS, STATE, checkpoint
 from vosrepro.tracking.processes import Lock, Process
 
+log = logging.getLogger(__name__)
 _FULL_BYTES = 1 << 20  # less than this is no room for a state
 _DYING_S = 5.0  # how long to wait for a lock whose recorded holder is dead
 
@@ -76,22 +79,34 @@ class StateFolder:
                 reason = os.strerror(errno.ENOSPC) if full else " ".join(str(error).split())[:120]
                 raise OSError(None, reason) from error
 
-    def load(self) -> dict[str, Any] | None:
-        """The resume state, tensors on the CPU; None if there is none.
+    def load(self, *, first: bool = True) -> dict[str, Any] | None:
+        """The resume state, tensors on the CPU; None if there is none, or none that can be used.
+
+        Args:
+            first: whether this is the first rank, which moves a damaged file aside.
 
         Raises:
-            CheckpointError: if the file cannot be read.
+            DataError: if the disk does not give the file away.
         """
-        if not self._state.is_file():
-            return None
         try:
-            return torch.load(self._state, map_location="cpu", weights_only=True)
-        except Exception as error:
+            saved = torch.load(self._state, map_location="cpu", weights_only=True)
+            if isinstance(saved, dict) and {"finished", "step"} <= saved.keys():
+                return saved
+            reason = "it is no resume state"
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # what a place beyond the end of a cut-off file is
+                raise DataError(
+                    f"{self._state} cannot be read ({error.strerror}): mend the disk or the permissions, then run again"
+                ) from error
+            reason = "it is cut off"
+        except Exception as error:  # whatever torch makes of damaged bytes
             reason = " ".join(str(error).split())[:120]
-            raise CheckpointError(
-                f"the resume state {self._state} cannot be read ({reason}): "
-                f"delete the folder {self.path} to train from the start"
-            ) from error
+        if first:
+            log.warning("the resume state cannot be read (%s): training from the start", reason)
+            set_aside(self._state)
+        return None
 
     def complete(self, saved: Mapping[str, Any], steps: Iterable[int]) -> bool:
         """Whether every checkpoint due up to the saved step is still here, as it was written."""
