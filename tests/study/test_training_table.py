@@ -132,3 +132,14 @@ def test_epochs_and_steps_must_agree(paper) -> None:
         type(stage).model_validate(stage.model_dump() | {"steps": 83721})
     with pytest.raises(ValueError, match="come together"):
         type(stage).model_validate(stage.model_dump() | {"epochs": None})
+
+
+def test_the_plan_lists_the_deviations_of_every_row_with_published_numbers(in_root, capsys):
+    from vosrepro.cli import main
+
+    assert main(["plan", "params/studies/paper.yaml", "--method", "stm", "--deviations"]) == 0
+    shown = capsys.readouterr().out
+    assert "stm/s012-heldout: top50/davis16-val, top50/davis17-val" in shown
+    assert "  ≠ stm/s012-heldout, s2: selection is held-out; published is last" in shown
+    assert main(["plan", "params/studies/paper.yaml", "--method", "pml", "--deviations"]) == 0
+    assert "Of the training of pml/paper these were not published, ours are assumptions: " in capsys.readouterr().out

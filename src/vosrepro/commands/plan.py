@@ -60,13 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the parameters of every training beside the published ones, and nothing else",
     )
+    add(
+        "--deviations",
+        action="store_true",
+        help="print what differs from the published training for every row with published numbers, and nothing else",
+    )
     add("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print jobs with their costs, imports, entries, and sums."""
     from vosrepro.costs.jobs import job_costs
-    from vosrepro.costs.listing import as_json, listing, published_listing
+    from vosrepro.costs.listing import as_json, deviations_listing, listing, published_listing
     from vosrepro.costs.rates import load_rates, load_work
     from vosrepro.costs.times import Known
     from vosrepro.study.params import Only, load_study
@@ -83,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
     plan = load_plan(study)
     if args.published:
         print(published_listing(plan))
+        return 0
+    if args.deviations:
+        print(deviations_listing(plan))
         return 0
     known = Known(
         rates=load_rates(args.throughput).find(plan.methods, study.size),

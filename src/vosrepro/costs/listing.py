@@ -84,6 +84,25 @@ def published_listing(plan: Plan) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def deviations_listing(plan: Plan) -> str:
+    """What differs from the published training, below each recipe that has published numbers; "≠" may move a score."""
+    from vosrepro.study.published import load_published
+    from vosrepro.study.training_table import named_deviations
+
+    published = {key[:4] for key in load_published()}
+    rows: dict[tuple[str, str], list[str]] = {}
+    for entry in plan.entries:
+        if entry.published_name in published:
+            found = rows.setdefault((entry.run.method, entry.run.recipe), [])
+            found += [] if (name := f"{entry.variant}/{entry.benchmark}") in found else [name]
+    lines: list[str] = []
+    for run in {(run.method, run.recipe): run for run in plan.runs}.values():
+        if named := rows.get((run.method, run.recipe)):
+            texts = [f"  {'≠' if moves else '·'} {text}" for text, moves in named_deviations(plan.study, run)]
+            lines += [f"{run.method}/{run.recipe}: {', '.join(named)}", *(texts or ["  none that parameters show"])]
+    return "\n".join(lines)
+
+
 class _Marks:
     """A letter for each basis of a time."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
 from vosrepro.reporting.evidence.costs import training_cost, training_hours
 from vosrepro.reporting.evidence.evidence import Evidence
+from vosrepro.scoring.counting.protocols import PROTOCOLS
 from vosrepro.scoring.statistics import MIN_RUNS
 from vosrepro.study.digests import code_of, data_digest
 from vosrepro.study.params import BenchmarkParams, Study
@@ -88,6 +89,15 @@ def _of_seeds(plan: Plan) -> Iterable[Deviation]:
 
 
 def _of_benchmark(benchmark: BenchmarkParams) -> Iterable[Deviation]:
+    rules = PROTOCOLS.get(benchmark.scoring or "")
+    late = benchmark.scoring is None or (rules is not None and rules.objects == "starts")
+    if benchmark.keep_given and late:
+        yield Deviation(
+            benchmark.benchmark,
+            f"On frames of {benchmark.title} where an object begins, its given mask is the result as it was given; "
+            "original code scales it to the network's size and back (`keep_given: false` does too).",
+            blocks=False,
+        )
     if benchmark.scoring is None:
         yield Deviation(
             benchmark.benchmark,
