@@ -46,8 +46,19 @@ def test_the_statement_says_what_was_run_on_what_with_its_reservation_in_one_sen
         assert part in text
 
 
-def test_the_statement_of_a_study_without_results_says_so(unstarted: Plan):
-    assert "(0 of 8 rows have a score so far)" in statement(load_table(unstarted))
+def test_the_statement_of_a_study_without_results_claims_none(unstarted: Plan):
+    assert statement(load_table(unstarted)).startswith("Nothing has a score yet; planned on generated videos: ")
+
+
+def test_the_statement_of_half_a_study_says_how_much_is_lacking(own_copy: Plan):
+    for path in Path("results/tiny/copy").rglob("score.json"):
+        path.unlink()
+    assert "(6 of 8 rows have a score so far)" in statement(load_table(own_copy))
+
+
+def test_the_statement_counts_benchmarks_that_are_too_many_to_name(in_root: Path):
+    text = statement(load_table(load_plan("params/studies/paper.yaml")))
+    assert re.search(r"planned on \d+ benchmarks from DAVIS 2016", text)
 
 
 def test_systems_stand_in_the_order_of_their_first_score_and_no_two_verdicts_share_shape_and_fill(finished: Plan):

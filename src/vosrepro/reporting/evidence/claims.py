@@ -14,6 +14,9 @@ from vosrepro.study.published import Published
 #: What the first screen counts even where there is none.
 ALWAYS_COUNTED: tuple[Kind, ...] = ("reproduced", "within-noise", "not-reproduced", "not-comparable", "waiting")
 
+#: The first sentence names no more benchmarks than these, but counts them.
+MOST_NAMED = 4
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -59,10 +62,12 @@ def counted(found: Iterable[Claim]) -> Mapping[Kind, int]:
 def statement(table: Table) -> str:
     """What was run on what: one sentence that holds its own reservations."""
     plan = table.plan
-    where = (
-        "generated videos" if plan.study.data.generated else _listed(setting(table, name) for name in plan.benchmarks)
-    )
+    named = [setting(table, name) for name in plan.benchmarks]
+    where = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} benchmarks from {named[0]} on"
+    where = "generated videos" if plan.study.data.generated else where
     scored = sum(row.scored for row in table.rows)
+    if not scored:
+        return f"Nothing has a score yet; planned on {where}: {_systems(table)}."
     lacking = "" if scored == len(table.rows) else f" ({scored} of {len(table.rows)} rows have a score so far)"
     blockers = [d for d in table.deviations if d.blocks and d.scope == "study"]
     if plan.study.data.generated:
@@ -83,7 +88,7 @@ def _systems(table: Table) -> str:
         origins.setdefault(origin, []).append(params.title)
     seeds = len(plan.study.seeds)
     parts = {
-        "trained": f"{{}}, trained here at the size “{plan.study.size}” with {_number(seeds, 'seed')}",
+        "trained": f"{{}}, trained at the size “{plan.study.size}” with {_number(seeds, 'seed')}",
         "imported": "{}, with the weights that their authors released",
         "masks": "{}, by the masks that their authors published",
         "random": "{}, with untrained networks",
