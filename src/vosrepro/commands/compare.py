@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from vosrepro.base.files import write_text
+from vosrepro.base.targets import Source, Target
 from vosrepro.reporting.compare import Comparison, compare_results
 from vosrepro.reporting.results import results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two folders, and where a page goes."""
-    parser.add_argument("first", help="name of a study, or its folder in results/ of any checkout")
-    parser.add_argument("second", help="the same; differences are this one minus the first")
+    parser.add_argument("first", type=Source, help="name of a study, or its folder in results/ of any checkout")
+    parser.add_argument("second", type=Source, help="the same; differences are this one minus the first")
     parser.add_argument(
         "--seeds", nargs=2, type=int, metavar=("A", "B"), help="only these seeds (default: all, averaged)"
     )
-    parser.add_argument("--html", metavar="FILE", help="also write the comparison as a page")
+    parser.add_argument("--html", type=Target, metavar="FILE", help="also write the comparison as a page")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
-    found = compare_results(results(args.first), results(args.second), tuple(args.seeds) if args.seeds else None)
+    found = compare_results(
+        results(str(args.first)), results(str(args.second)), tuple(args.seeds) if args.seeds else None
+    )
     print("\n".join(_lines(found)))
     if args.html:
         from vosrepro.reporting.pages.pages import comparison_page
 
-        write_text(Path(args.html), comparison_page(found))
+        write_text(args.html, comparison_page(found))
     return 0
 
 

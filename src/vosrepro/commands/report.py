@@ -36,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--figures",
+        type=Target,
         metavar="DIR",
         help="write only the figures of a paper (PDF and PNG) there, drawn from the files of the study",
     )
     parser.add_argument(
         "--tables",
+        type=Target,
         metavar="DIR",
         help="write only the tables of the benchmarks there: CSV, Markdown and LaTeX, with deviations as footnotes",
     )
@@ -58,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     if args.write_expected:
         write_text(args.write_expected, csv_text(expected_rows(load_table(plan))))
     if args.figures:
-        _figures(plan, Path(args.figures))
+        _figures(plan, args.figures)
         return 0
     if args.tables:
         from vosrepro.reporting.export import export
 
-        export(load_table(plan), Path(args.tables))
+        export(load_table(plan), args.tables)
         return 0
     if args.only == "outlets":
         write_outlets(load_table(plan))

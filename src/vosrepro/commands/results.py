@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from vosrepro.base.files import write_text
+from vosrepro.base.targets import Source, Target
 from vosrepro.reporting.results import FRAMES, results
 
 #: What `--csv` without a folder stands for.
@@ -15,9 +15,10 @@ _STANDARD_OUTPUT = "-"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and what to write."""
-    parser.add_argument("study", help="name of a study, or its folder in results/ of any checkout")
+    parser.add_argument("study", type=Source, help="name of a study, or its folder in results/ of any checkout")
     parser.add_argument(
         "--csv",
+        type=Target,
         metavar="DIR",
         nargs="?",
         const=_STANDARD_OUTPUT,
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what there is, or write it."""
-    found = results(args.study)
+    found = results(str(args.study))
     names = (args.table,) if args.table else FRAMES
     if args.csv is None:
         for name in names:
@@ -38,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
         getattr(found, args.table or FRAMES[0]).to_csv(sys.stdout, index=False)
     else:
         for name in names:
-            write_text(Path(args.csv) / f"{name}.csv", getattr(found, name).to_csv(index=False))
+            write_text(args.csv / f"{name}.csv", getattr(found, name).to_csv(index=False))
     return 0
