@@ -134,3 +134,27 @@ def test_masks_go_to_a_folder_of_their_clip_and_method(done, monkeypatch):
     for method in ("copy", "flow"):
         assert segment(done / "a/clip", done / "first.png", method=method) == 0
     assert {p.name for p in Path().iterdir()} == {"params", "clip-copy-masks", "clip-flow-masks"}
+
+
+def test_check_says_what_would_be_done_and_writes_nothing(done, capsys):
+    before = digests(done)
+    capsys.readouterr()
+    assert segment(done / "a/clip", done / "first.png", "--out", done / "out", "--check") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{done / 'a/clip'}: 4 frames; object 1 on frame 00000",
+        f"{done / 'out'}: 4 masks; finished before",
+    ]
+    assert segment(done / "a/clip", done / "first.png", "--out", done / "new", "--check") == 0
+    assert "4 masks; nothing is in the way" in capsys.readouterr().out
+    assert segment(done / "a/clip", done / "first.png", "--out", done / "out", "--check", method="flow") == 2
+    square(done / "large.png", size=(48, 64))
+    assert segment(done / "a/clip", done / "large.png", "--out", done / "new", "--check") == 2
+    (done / "large.png").unlink()
+    assert digests(done) == before
+
+
+def test_a_frame_of_another_size_is_said_before_anything_is_written(done, capsys):
+    cv2.imwrite(str(done / "a/clip/00003.png"), np.zeros((30, 40, 3), np.uint8))
+    assert segment(done / "a/clip", done / "first.png", "--out", done / "new") == 2
+    assert "00003.png is 40x30 pixels but the first frame is 32x24" in capsys.readouterr().err
+    assert not (done / "new").exists()

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the masks (default: <VIDEO's name>-<METHOD>-masks)",
     )
     add("--force", action="store_true", help="replace what an earlier call left in --out or --overlay")
+    add("--check", action="store_true", help="only say whether clip, masks and targets are in order; write nothing")
     add("--overlay", type=Target, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
     add("--variant", help="inference settings by name (default: the method's)")
     add(
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from vosrepro.inference.overlay import check_target
-    from vosrepro.inference.own.segment import overlay_clip, segment_clip
+    from vosrepro.inference.own.segment import check_clip, overlay_clip, segment_clip
 
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -100,6 +101,11 @@ def run(args: argparse.Namespace) -> int:
     refuse({"--overlay": args.overlay} if args.overlay else {}, job.sources)
     names = job.clip.frame_names
     first = min(names.index(frame) for frame in job.clip.starts.values())
+    if args.check:
+        state = "finished before" if check_clip(job) else "nothing is in the way"
+        begins = ", ".join(f"object {identity} on frame {frame}" for identity, frame in sorted(job.clip.starts.items()))
+        print(f"{args.video}: {len(names)} frames; {begins}\n{job.out}: {len(names) - first} masks; {state}")
+        return 0
     with _bar(len(names) - first, "masks") as bar:
         record = segment_clip(job, progress=bar.update)
     if record["reused"]:

@@ -18,6 +18,7 @@ from vosrepro.inference.own.drawn import read_mask
 
 log = logging.getLogger(__name__)
 
+_ORIENTATION, _ON_ITS_HEAD = 0x0112, 4  # a tag of EXIF, and its last value that keeps width and height
 IMAGES = (".jpg", ".jpeg", ".png")
 
 
@@ -38,6 +39,10 @@ class Images(Protocol):
 
     def image(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3) RGB of one frame; cheapest in ascending order."""
+        ...
+
+    def check(self) -> None:
+        """Look at all frames without decoding them; raises `DataError` for one of another size."""
         ...
 
 
@@ -65,6 +70,17 @@ class FolderImages:
     def image(self, index: int) -> np.ndarray:
         """See `Images.image`; turned as viewers show it, as masks are drawn on what is seen."""
         return read_frame(self.paths[index], upright=True)
+
+    def check(self) -> None:
+        """See `Images.check`."""
+        first = _shown_size(self.paths[0])
+        for path in self.paths:
+            width, height = _shown_size(path)
+            if (width, height) != first:
+                raise DataError(
+                    f"{path} is {width}x{height} pixels but the first frame is {first[0]}x{first[1]}: all frames of a "
+                    "clip need one size"
+                )
 
 
 class VideoImages:
@@ -98,6 +114,9 @@ class VideoImages:
         if frame is None:
             raise DataError(f"frame {index} of {self.path} cannot be decoded a second time")
         return upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+
+    def check(self) -> None:
+        """Nothing: all frames were looked at when they were counted."""
 
     def _survey(self) -> tuple[int, Fraction, list[Fraction]]:
         """Number of frames, stated rate, and when each frame is shown (empty where the file does not say)."""
@@ -143,6 +162,18 @@ class VideoImages:
                     f"{self.path} cannot be read as a video ({error.strerror}): convert it, or give a folder of frames"
                 ) from error
             log.warning("%s is damaged after frame %d: the rest is left out", self.path, count - 1)
+
+
+def _shown_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image as viewers show it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) > _ON_ITS_HEAD
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): make this frame again") from error
 
 
 def _shown_stream(container: Any) -> Any:
@@ -209,11 +240,12 @@ class OwnClip:
         return self.masks[frame]
 
     def check(self) -> None:
-        """Look at every mask that will be used, and at its frame.
+        """Look at all frames, and at every mask that will be used.
 
         Raises:
             DataError: if one is missing or their sizes differ.
         """
+        self.images.check()
         for frame in dict.fromkeys(self.starts.values()):
             image, labels = self.image(self.frame_names.index(frame)), self.labels(frame)
             if labels.shape != image.shape[:2]:

@@ -134,6 +134,19 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
     return {**record, "reused": False}
 
 
+def check_clip(job: Job) -> bool:
+    """Look at clip, masks and output folder as `segment_clip` does before it begins; whether it is finished already.
+
+    Raises:
+        DataError: as `segment_clip`.
+    """
+    request = _request(job)
+    old = earlier_record(job.out, request, sources=job.sources, force=job.force)
+    job.clip.check()
+    same = old is not None and old.get("identity") == clip_identity(request, job.setup.method)
+    return old is not None and same and whole(job.out, old)
+
+
 def _asked(job: Job) -> dict[str, Any]:
     """What the record says from the beginning, the files that will be written included."""
     frames = list(job.clip.frame_names)
