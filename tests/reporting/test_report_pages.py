@@ -14,7 +14,8 @@ import pytest
 
 from vosrepro.commands import report as command
 from vosrepro.datasets import benchmark_videos
-from vosrepro.reporting import metrics, render
+from vosrepro.reporting import load_table, metrics, render
+from vosrepro.reporting.pages.formats import rate
 from vosrepro.study.plan import Plan
 from vosrepro.study.records import FramePair, InferenceRecord, PairsRecord
 
@@ -237,3 +238,10 @@ def test_the_accuracy_of_a_classifier_is_drawn_with_the_drops_of_its_rate(own_co
     text = render(own_copy)[2].read_text()
     assert f"{own_copy.stages[0].stage}, seed 0: classification" in text
     assert "accuracy, %" in text
+
+
+def test_a_published_speed_stands_beside_both_conventions(finished: Plan, tmp_path: Path) -> None:
+    row = next(r for r in load_table(finished).rows if r.cells["FPS"].published)
+    assert row.rate_of_sequences == pytest.approx(1.02 * row.cells["FPS"].mean)
+    page = (render(finished, tmp_path, outlets=False)[0]).read_text()
+    assert f"{rate(row.rate_of_sequences)} as mean of sequences" in page

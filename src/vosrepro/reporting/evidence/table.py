@@ -131,6 +131,12 @@ class Row:
         return sum(c.get("reused", 0) for c in counts) / tracked if tracked else None
 
     @property
+    def rate_of_sequences(self) -> float | None:
+        """Frames per second by the other convention in use: the mean over sequences, which FRTM's family prints."""
+        rates = [rate for e in self.entries if (rate := e.timing.fps_sequence_mean) is not None]
+        return sum(rates) / len(rates) if rates else None
+
+    @property
     def beside(self) -> tuple[str, float] | None:
         """Another ground truth's title and the headline against it in points, mean over the seeds that have it."""
         found = [e.score.beside for e in self.entries if e.score and e.score.beside]
