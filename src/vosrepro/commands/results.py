@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         for name in names:
             frame = getattr(found, name)
             print(f"{name:<10} {len(frame):>7} rows  {', '.join(frame.columns)}")
-    elif args.csv == _STANDARD_OUTPUT:
+    elif str(args.csv) == _STANDARD_OUTPUT:
         getattr(found, args.table or FRAMES[0]).to_csv(sys.stdout, index=False)
     else:
         for name in names:
