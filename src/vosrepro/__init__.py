@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vosrepro.reporting.results import results as results
+    from vosrepro.reporting.results import Results
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    """`vosrepro.results("mini")`: the results of a study as data frames, without importing more than that takes."""
-    if name != "results":
-        raise AttributeError(f"module 'vosrepro' has no attribute '{name}'")
+def results(study: str | Path) -> Results:
+    """The results of a study as data frames; see `vosrepro.reporting.results.results`, imported when it is called."""
     from importlib import import_module  # by name: what computes results does not depend on how they are read
 
-    return import_module("vosrepro.reporting.results").results
+    return import_module("vosrepro.reporting.results").results(study)

@@ -142,8 +142,8 @@ FAULTS = (
     _fault(
         "a check is passed by a point less than it asks for",
         "reporting/evidence/checks.py",
-        "return Check(group, title, gap >= least, f",
-        "return Check(group, title, gap >= least - 1, f",
+        "return Check(group, title, gap >= least, measured",
+        "return Check(group, title, gap >= least - 1, measured",
         "reporting/test_report_table.py::test_a_check_turns_at_its_threshold",
     ),
     # ---------------------------------------------------------------------------------------------- scores

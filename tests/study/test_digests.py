@@ -52,7 +52,7 @@ TABLE = {
     "inference/entries.py": {},
     "inference/own/segment.py": {},
     "scoring/measures.py": {"score": "", "report": ""},
-    "scoring/counting/matching.py": {"score": ""},
+    "scoring/counting/matching.py": {"score": "", "report": ""},
     "scoring/submission.py": {},
     "training/loop.py": {},
     "reporting/evidence/checks.py": {"report": ""},

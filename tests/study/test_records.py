@@ -195,6 +195,8 @@ OWN_FILES = {
     "inference/videos.py": "finished videos of a job's own state",
     "inference/classify.py": "finished blocks of a job's own state",
     "inference/own/segment.py": "the state of a user's clip",
+    "inference/own/kept.py": "what a user's folder of masks says of itself",
+    "commands/score.py": "earlier scores of a user's masks",
 }
 
 
