@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from vosrepro.base.errors import ConfigError, DataError
+from vosrepro.base.errors import ConfigError, DamagedError, DataError
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.cli import main
 from vosrepro.datasets.prepare.verification import verify
@@ -251,6 +251,21 @@ def _run(plan: Plan) -> None:
     from vosrepro.inference.taken import take_run
 
     take_run(plan, plan.runs[0])
+
+
+def test_a_taken_mask_that_somebody_changed_is_named_and_taken_again(plan):
+    manifest(plan, official=2)
+    write_zip(theirs())
+    take(plan)
+    mask = plan.entries[0].masks / "bees/00003.png"
+    before = mask.read_bytes()
+    write_labels(mask, square(3, shift=9, value=1))
+    with pytest.raises(DamagedError, match=r"bees/00003.png is not the file that inference wrote"):
+        score_run(plan, plan.runs[0])
+    assert not plan.runs[0].inference.exists()
+    take(plan)
+    assert mask.read_bytes() == before
+    score_run(plan, plan.runs[0])
 
 
 def test_the_first_and_last_frame_may_lack_for_nobody_scores_them(plan):

@@ -17,21 +17,20 @@ from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.inference.classify import CHECKPOINT, class_weights, classify_entry
 from vosrepro.inference.complete import check_frames
 from vosrepro.inference.correspondence import write_pairs
+from vosrepro.inference.run_record import begin_journal, keep_entry
 from vosrepro.inference.videos import network_of, segment_entry
 from vosrepro.inference.views import write_view
 from vosrepro.study import paths
-from vosrepro.study.digests import asked_inference, code_of, data_digest, entry_identity
+from vosrepro.study.digests import code_of, data_digest, entry_identity
 from vosrepro.study.integrity import intact, read_record, stage_weights
 from vosrepro.study.records import (
     DataManifest,
     InferenceRecord,
-    InferredEntry,
     Provenance,
     RunInference,
     SelectionRecord,
     WeightsFile,
 )
-from vosrepro.tracking.journal import Journal
 from vosrepro.weights.files import weights_digest
 
 if TYPE_CHECKING:
@@ -62,21 +61,12 @@ def infer_run(plan: Plan, run: Run, *, device: torch.device, anew: int = 0) -> N
     # Classification first: it fails at once where a recipe has no class head.
     entries = sorted(plan.entries_of(run), key=lambda e: not e.benchmark_params.classifies)
     model = network_of(run, weights, device) if plan.video_entries_of(run) else None
-    journal = Journal(run.journal("infer"))
-    journal.start(
-        key=f"{run.key}/infer/{asked_inference(entries)[:8]}",
-        study=run.study,
-        parent=run.key,
-        kind="infer",
-        params={e.key: dict(e.variant_params) for e in entries},
-        tags={"weights_sha256": digest, "data": data.digest},
-    )
+    journal = begin_journal(run, entries, {"weights_sha256": digest, "data": data.digest})
     with journal:
         records = {}
         for number, entry in enumerate(entries):
             record = _entry_record(plan, entry, model, device, selected, data, anew=anew)
-            record.write(entry.inference)
-            records[entry.key] = InferredEntry(infer=str(entry.inference), **record.digests)
+            records[entry.key] = keep_entry(entry, record)
             name = f"{entry.variant}/{plan.shown_benchmark(entry.benchmark)}"
             rates = {k: v for k, v in record.timing.stated().items() if v is not None}
             journal.metrics({f"{name}/{k}": v for k, v in rates.items()}, step=number)

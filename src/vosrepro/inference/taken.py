@@ -15,28 +15,29 @@ from pathlib import Path
 import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.files import file_digest, value_digest
+from vosrepro.base.files import file_digest
+from vosrepro.base.fingerprints import masks_digest, write_fingerprints
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video, benchmark_videos, read_annotation
 from vosrepro.datasets.sets.catalog import benchmark_part
+from vosrepro.inference.run_record import begin_journal, keep_entry
 from vosrepro.scoring.counting.packing import check_two_values
 from vosrepro.scoring.counting.png import Malformed
 from vosrepro.scoring.counting.protocols import find_protocol
 from vosrepro.scoring.counting.readers import listed
 from vosrepro.scoring.counting.trees import FolderTree, ZipTree, open_tree
-from vosrepro.study.digests import asked_inference, code_of, data_digest, entry_identity
+from vosrepro.study.digests import code_of, data_digest, entry_identity
+from vosrepro.study.integrity import read_record
 from vosrepro.study.params import BenchmarkParams
 from vosrepro.study.plan import Entry, Plan, Run
 from vosrepro.study.records import (
     DataManifest,
     InferenceRecord,
-    InferredEntry,
     Provenance,
     RunInference,
     TakenMasks,
     Timing,
 )
-from vosrepro.tracking.journal import Journal
 from vosrepro.weights.released import MaskSet, how_to_get_masks, load_released, masks_file
 
 #: How deep below the top of an archive the folders of the sequences may lie.
@@ -55,7 +56,7 @@ class Source:
 
 
 def take_run(plan: Plan, run: Run) -> None:
-    """Write masks and infer.json of every entry of a run whose recipe takes masks, then inference.json.
+    """Write masks, masks.csv and infer.json of every entry of a run whose recipe takes masks, then inference.json.
 
     Raises:
         ConfigError: if an entry is of another benchmark than the masks.
@@ -68,23 +69,14 @@ def take_run(plan: Plan, run: Run) -> None:
         raise DataError(
             f"the masks of {run.method}/{run.recipe} are not here: {how_to_get_masks(plan.study.masks_root, facts)}"
         )
-    data = DataManifest.read(plan.data_manifest)
+    data = read_record(DataManifest, plan.data_manifest)
     entries = plan.entries_of(run)
-    journal = Journal(run.journal("infer"))
-    journal.start(
-        key=f"{run.key}/infer/{asked_inference(entries)[:8]}",
-        study=run.study,
-        parent=run.key,
-        kind="infer",
-        params={e.key: dict(e.variant_params) for e in entries},
-        tags={"masks": path.name, "data": data.digest},
-    )
+    journal = begin_journal(run, entries, {"masks": path.name, "data": data.digest})
     records = {}
     with journal:
         for entry in entries:
             record = _take(plan, entry, facts, path, data)
-            record.write(entry.inference)
-            records[entry.key] = InferredEntry(infer=str(entry.inference), **record.digests)
+            records[entry.key] = keep_entry(entry, record)
         journal.end()
     seconds = round(time.monotonic() - started, 3)
     RunInference(run=run.key, entries=records, wall_seconds=seconds, provenance=Provenance.here()).write(run.inference)
@@ -101,12 +93,13 @@ def _take(plan: Plan, entry: Entry, facts: MaskSet, path: Path, data: DataManife
     source = find_source(path, [video.name for video in videos])
     if entry.masks.is_dir():
         shutil.rmtree(entry.masks)
-    digests, lacking = {}, 0
+    made, lacking = {}, 0
     for video in videos:
         frames = frames_to_take(source, video, benchmark)
         lacking += len(video.frames) - len(frames)
-        digests[video.name] = _write(source, video, frames, benchmark, entry.masks / video.name)
-    masks = value_digest(digests)
+        made[video.name] = _write(source, video, frames, benchmark, entry.masks / video.name)
+    write_fingerprints(entry.mask_digests, made)
+    masks = masks_digest(made)
     left = len(set(source.folders) - {video.name for video in videos})
     taken = _described(facts, source, masks, left=left, lacking=lacking)
     return InferenceRecord(
@@ -193,8 +186,10 @@ def frames_to_take(source: Source, video: Video, benchmark: BenchmarkParams) -> 
     return [name for name in names if name in present]
 
 
-def _write(source: Source, video: Video, frames: Sequence[str], benchmark: BenchmarkParams, folder: Path) -> str:
-    """Write the masks of one video; the digest of what was written."""
+def _write(
+    source: Source, video: Video, frames: Sequence[str], benchmark: BenchmarkParams, folder: Path
+) -> dict[str, str]:
+    """Write the masks of one video; the digest of each by its frame."""
     size = video.original_size or read_annotation(video, next(iter(video.starts.values()))).shape
     digests = {}
     for frame in frames:
@@ -219,4 +214,4 @@ def _write(source: Source, video: Video, frames: Sequence[str], benchmark: Bench
             )
         write_labels(folder / f"{frame}.png", np.ascontiguousarray(labels))
         digests[frame] = file_digest(folder / f"{frame}.png")
-    return value_digest(digests)
+    return digests
