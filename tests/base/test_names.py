@@ -103,7 +103,6 @@ OWN_LISTS = {
     "datasets/sets/imagenet_vid.py": "official lists",
     "inference/own/kept.py": "masks that we made",
     "inference/videos.py": "masks that we made",
-    "reporting/compare.py": "records of a study",
     "reporting/results.py": "records of a study",
     "reporting/pages/viewer.py": "which of the frames of a video have a mask",
     "scoring/counting/trees.py": "names for `chosen`, without an object for each",

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import DataError
-from vosrepro.reporting.results import ENTRY, Results
+from vosrepro.reporting.evidence.summary import in_words
+from vosrepro.reporting.results import ENTRY, STAGE, Results
 from vosrepro.scoring.statistics import Paired, holm, paired_difference
 from vosrepro.study import paths
 from vosrepro.study.records import InferenceRecord, Provenance, StageRecord
@@ -81,7 +82,7 @@ class Comparison:
     def summary(self) -> str:
         """One sentence."""
         kinds = dict.fromkeys(change.kind for change in self.changes)
-        changed = f"{_listed([*kinds])} differ" if kinds else "nothing that the records state differs"
+        changed = f"{in_words(kinds)} differ" if kinds else "nothing that the records state differs"
         found = [d.finding for d in self.differences]
         counts = {word: found.count(word) for word in dict.fromkeys(found)}
         rows = ", ".join(f"{count} {word}" for word, count in counts.items())
@@ -144,11 +145,11 @@ def _difference(name: str, ours: Values, theirs: Values) -> Difference | None:
 def _facts(results: Results, seed: int | None) -> dict[str, Facts]:
     """Of every job, by its name without the seed: (kind, fact) -> value."""
     found: dict[str, Facts] = {}
-    for depth, name in ((4, paths.STAGE_RECORD), (5, paths.ENTRY_INFERENCE)):
-        for path in sorted(results.folder.glob("*/" * depth + name)):
-            method, recipe, seeded, *rest = path.parent.relative_to(results.folder).parts
-            if seed is None or seeded == f"seed{seed}":
-                found.setdefault("/".join((method, recipe, *rest)), dict(_stated(path)))
+    for columns, name in ((STAGE, paths.STAGE_RECORD), (ENTRY, paths.ENTRY_INFERENCE)):
+        for key, path in results.files(name, columns):
+            own = key.pop("seed")
+            if seed in (None, own):
+                found.setdefault("/".join(key.values()), dict(_stated(path)))
     return found
 
 
@@ -201,7 +202,3 @@ def _changes(first: Mapping[str, Facts], second: Mapping[str, Facts]) -> tuple[C
     order = ("parameters", "code", "data", "machine")
     found = [Change(*key, places=tuple(jobs)) for key, jobs in places.items()]
     return tuple(sorted(found, key=lambda change: order.index(change.kind)))
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -21,6 +21,7 @@ from vosrepro.tracking.journal import read_events
 #: A pandas.DataFrame; its own annotations tell a checker of unions that never occur.
 Frame = Any
 RUN = ("method", "recipe", "seed")
+STAGE = (*RUN, "stage")
 ENTRY = (*RUN, "variant", "benchmark")
 #: The frames of a study, by the names of their properties.
 FRAMES = ("scores", "sequences", "frames", "training", "selection", "timing")
@@ -88,12 +89,12 @@ class Results:
         """One row per stage, step and logged quantity: `value`."""
         rows = [
             {**key, "step": int(event["step"]), "quantity": name, "value": value}
-            for key, path in self._files(paths.STAGE_METRICS, (*RUN, "stage"))
+            for key, path in self.files(paths.STAGE_METRICS, STAGE)
             for event in read_events(path)
             if event.get("event") == "metrics"
             for name, value in event.get("metrics", {}).items()
         ]
-        return _frame(rows, (*RUN, "stage", "step", "quantity", "value"))
+        return _frame(rows, (*STAGE, "step", "quantity", "value"))
 
     @cached_property
     def selection(self) -> Frame:
@@ -112,9 +113,9 @@ class Results:
         return _frame(rows, (*ENTRY, "fps_amortised", "wall_seconds", "memory_mb", "device"))
 
     def _entries(self, name: str) -> Iterator[tuple[dict[str, Any], Path]]:
-        yield from self._files(name, ENTRY)
+        yield from self.files(name, ENTRY)
 
-    def _files(self, name: str, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], Path]]:
+    def files(self, name: str, columns: tuple[str, ...]) -> Iterator[tuple[dict[str, Any], Path]]:
         """Key columns and path of every file of a name that lies as deep as its key."""
         for path in sorted(self.folder.glob("/".join(["*"] * len(columns)) + f"/{name}")):
             key: dict[str, Any] = dict(zip(columns, path.relative_to(self.folder).parts, strict=False))
@@ -127,7 +128,7 @@ class Results:
         import pandas as pd
 
         parts = []
-        for key, path in self._files(name, columns):
+        for key, path in self.files(name, columns):
             try:
                 table = pd.read_csv(path)
             except (ValueError, OSError) as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vosrepro.reporting.evidence.summary import setting
+from vosrepro.reporting.evidence.summary import in_words, setting
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS, Kind
 from vosrepro.study.published import Published
@@ -63,7 +63,7 @@ def statement(table: Table) -> str:
     """What was run on what: one sentence that holds its own reservations."""
     plan = table.plan
     named = [setting(table, name) for name in plan.benchmarks]
-    where = _listed(named) if len(named) <= MOST_NAMED else f"{len(named)} benchmarks from {named[0]} on"
+    where = in_words(named) if len(named) <= MOST_NAMED else f"{len(named)} benchmarks from {named[0]} on"
     where = "generated videos" if plan.study.data.generated else where
     scored = sum(row.scored for row in table.rows)
     if not scored:
@@ -94,13 +94,8 @@ def _systems(table: Table) -> str:
         "random": "{}, with untrained networks",
         "none": "the floors {}, which nobody trains",
     }
-    words = [parts[origin].format(_listed(origins[origin])) for origin in parts if origin in origins]
-    return ", and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _listed(names: Iterable[str]) -> str:
-    found: Sequence[str] = list(names)
-    return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)
+    words = [parts[origin].format(in_words(origins[origin])) for origin in parts if origin in origins]
+    return in_words(words, last=", and ")
 
 
 def _number(count: int, what: str) -> str:

@@ -13,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from vosrepro.reporting.evidence.evidence import EntryEvidence
+from vosrepro.scoring.counting.counting import COUNTS
 from vosrepro.scoring.measures import contour_accuracy, region_similarity
 from vosrepro.study.published import Key, Published, PublishedFrames
 
-#: Columns of the counts, in the order in which the measures take them.
-_COUNTS = ("inter", "gt", "pred", "gt_boundary", "pred_boundary", "gt_match", "pred_match")
 #: What is left of binary fractions when a value lies just on the border of its rounding.
 _LAST_BITS = 1e-9
 _MEANS = ("J&F-Mean", "J-Mean", "F-Mean")
@@ -76,8 +75,8 @@ def read_frames(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
         return {}
     import pyarrow.parquet as pq
 
-    columns = pq.read_table(path, columns=["sequence", "frame", *_COUNTS])
-    counts = np.stack([columns[name].to_numpy() for name in _COUNTS], axis=1)
+    columns = pq.read_table(path, columns=["sequence", "frame", *COUNTS])
+    counts = np.stack([columns[name].to_numpy() for name in COUNTS], axis=1)
     values = zip(region_similarity(counts).tolist(), contour_accuracy(counts).tolist(), strict=True)
     names = zip(columns["sequence"].to_pylist(), columns["frame"].to_pylist(), strict=True)
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}

@@ -25,6 +25,12 @@ class Environment:
     python: tuple[str, ...]
 
 
+def in_words(names: Iterable[str], *, last: str = " and ") -> str:
+    """Names for a sentence: "a", "a and b" or "a, b and c"."""
+    *others, end = names
+    return last.join([", ".join(others), end] if others else [end])
+
+
 def study_verdict(table: Table, checks: Sequence[Check]) -> str:
     """A few sentences: what was compared, what holds."""
     sentences = []
