@@ -8,12 +8,17 @@ from vosrepro.base.targets import Source
 from vosrepro.commands.launch import add_device_arguments, run_leased
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that name a run of a study."""
+def add_run_arguments(parser: argparse.ArgumentParser, *, recipe: str | None = None) -> None:
+    """Arguments that name a run of a study, for every command that a rule of the DAG calls; `recipe`: its help."""
     parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
-    parser.add_argument("--recipe", required=True)
+    parser.add_argument("--recipe", required=True, help=recipe)
     parser.add_argument("--seed", required=True, type=int)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that name a run of a study, and how to compute it."""
+    add_run_arguments(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add_device_arguments(parser)
     parser.add_argument(

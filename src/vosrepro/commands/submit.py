@@ -21,6 +21,7 @@ import json
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.targets import Source, Target
+from vosrepro.commands.infer import add_run_arguments
 from vosrepro.scoring.server import record_answer
 from vosrepro.scoring.submission import check_submission, served, write_zip
 
@@ -88,10 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 def add_entry_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name an entry of a study."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--seed", required=True, type=int)
+    add_run_arguments(parser)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--benchmark", required=True)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from vosrepro.base.targets import Source
+from vosrepro.commands.infer import add_run_arguments
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a run of a study."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--recipe", required=True)
-    parser.add_argument("--seed", required=True, type=int)
+    add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import argparse
 
-from vosrepro.base.targets import Source
+from vosrepro.commands.infer import add_run_arguments
 from vosrepro.commands.launch import add_device_arguments, run_leased
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a stage of a study, and how to compute it."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--method", required=True)
-    parser.add_argument("--recipe", required=True, help="the recipe that owns the stage")
-    parser.add_argument("--seed", required=True, type=int)
+    add_run_arguments(parser, recipe="the recipe that owns the stage")
     parser.add_argument("--stage", required=True)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
     add_device_arguments(parser)
