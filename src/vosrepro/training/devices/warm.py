@@ -166,7 +166,7 @@ class Nursery:
 def _may_fork(request: Mapping[str, Any], loaded: str) -> bool:
     """Whether a job started here would be the same as one that is started anew."""
     environment = request["environment"]
-    same = request["place"] == place() and request["source"] == loaded == source_state()
+    same = request["place"] == place() and request["source"] == loaded  # the asker has just looked
     alone = threading.active_count() == 1 and len(list(Path("/proc/self/task").iterdir())) == 1
     return same and alone and all(environment.get(name) == os.environ.get(name) == "1" for name in THREADS)
 
