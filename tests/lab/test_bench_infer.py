@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from vosrepro.cli import main
 from vosrepro.costs.rates import load_rates, named_identities
+from vosrepro.lab.ceiling import product_rate
 from vosrepro.study.params import load_method
 
 TINY = ["--size", "48x64", "--frames", "4", "--threads", "1", "--warmup", "1", "--device", "cpu"]
@@ -43,6 +45,21 @@ def test_the_table_names_rates_latencies_and_memory(in_root, capsys):
         assert word in out
 
 
+def test_the_rate_of_products_stands_beside_that_of_one_large_product(in_root, capsys):
+    arguments = ["--method", "stm", "--network", "mini", "--variant", "full"]
+    assert main(["bench", "infer", *arguments, *TINY, "--ceiling", "--json"]) == 0
+    found = _json(capsys)["optimized"]
+    assert found["gflops"] == pytest.approx(found["gflop_per_frame"] * found["fps_steady"])
+    assert 0 < found["share_of_ceiling"] < 1.1
+    assert found["share_of_ceiling"] == pytest.approx(found["gflops"] / found["gflops_ceiling"])
+
+
+def test_a_product_is_counted_by_the_cube_of_its_side():
+    """A rate does not depend on the size that it is measured with, as far as the clock of a busy machine tells."""
+    small, large = (product_rate(torch.device("cpu"), torch.float32, side=side, rounds=8) for side in (384, 768))
+    assert 1 / 3 < small / large < 3
+
+
 def test_rates_of_a_recipe_and_variant_become_rows(in_root, tmp_path, capsys):
     path = tmp_path / "rates.csv"
     arguments = ["--method", "stm", "--network", "mini", "--recipe", "s012", "--variant", "top50"]
@@ -65,11 +82,12 @@ def test_rates_of_a_recipe_and_variant_become_rows(in_root, tmp_path, capsys):
         (["--method", "stm", "--variant", "top5"], "did you mean 'top50'"),
         (["--method", "copy", "--precision", "bf16"], "fp32 only"),
         (["--method", "copy", "--plain"], "no plain form"),
+        (["--method", "copy", "--ceiling", "--frames", "1"], "--frames 2 or more"),
         (["--method", "copy", "--set", "x"], "not KEY=VALUE"),
     ],
 )
 def test_a_mistake_is_one_sentence(in_root, capsys, arguments, sentence):
-    assert main(["bench", "infer", *arguments, *TINY]) == 2
+    assert main(["bench", "infer", *TINY, *arguments]) == 2
     assert sentence in capsys.readouterr().err
 
 
