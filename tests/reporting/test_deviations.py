@@ -10,7 +10,7 @@ from fabricated import stage_record
 from vosrepro.reporting.evidence.deviations import FULL_SIZE, Deviation, blocking, find_deviations
 from vosrepro.reporting.evidence.evidence import Evidence, collect
 from vosrepro.study.params import load_benchmark
-from vosrepro.study.plan import Plan
+from vosrepro.study.plan import Plan, load_plan
 
 
 def of_papers(plan: Plan, **data: bool) -> Plan:
@@ -79,3 +79,24 @@ def test_blockers_come_first_and_only_those_of_the_scopes_asked_for_count() -> N
     told, other, blocker = (Deviation("a", "", False), Deviation("b", "", True), Deviation("a", "x", True))
     assert blocking([told, other, blocker], "a") is blocker
     assert blocking([told, other], "a") is None
+
+
+def test_a_training_on_fewer_devices_than_the_study_names_is_noted_and_blocks_nothing(own_copy: Plan) -> None:
+    node = own_copy.run("stm", "s0", 1).stages[0]
+    stage_record(node, world_size=2).write(node.record)
+    plan = of_papers(own_copy)
+    two = replace(plan, study=plan.study.model_copy(update={"gpus_per_training": 2}))
+    found = {d.scope: d for d in find_deviations(collect(two)) if "devices that the study names" in d.text}
+    assert found and not any(d.blocks for d in found.values())
+    assert f"stm/{node.recipe}/seed1" not in found  # it had both
+    assert all("trained on 1 of the 2 devices" in d.text for d in found.values())
+
+
+def test_the_variant_that_chose_a_checkpoint_is_named_where_others_use_it(in_root) -> None:
+    plan = load_plan("params/studies/paper.yaml")
+    found = {d.scope: d.text for d in find_deviations(collect(plan)) if "is chosen with its variant" in d.text}
+    assert found["pml/paper-heldout"] == (
+        "The checkpoint of pml/paper-heldout is chosen with its variant adapt-solver, also for plain."
+    )
+    assert "pml/paper" not in found  # takes its last weights
+    assert "stm/s012-heldout" not in found  # has one variant

@@ -37,7 +37,9 @@ def test_every_difference_of_the_study_paper_is_explained_and_none_hides_in_the_
     twins = [row for row in different if row.published.parameter == "selection"]
     assert {row.run.recipe for row in twins} == {"s012-heldout", "rn18-all-heldout"}
     others = {(row.run.method, row.published.parameter) for row in different if row not in twins}
-    assert others == {("parts", "precision")}
+    of_s2 = {"optimizer.lr", "optimizer.weight_decay", "batch_size"}  # a stage of ours, without a published score
+    assert others == {("parts", name) for name in {"precision", "devices"} | of_s2}
+    assert {row.stage for row in different if row.published.parameter in of_s2} == {"s2"}
     assert all(row.published.note for row in different if row not in twins)
     assert {row.published.evidence for row in found if row.verdict == "equal"} <= {"code", "readme", "derived"}
 
@@ -100,6 +102,29 @@ def test_a_difference_becomes_a_sentence_and_says_whether_it_moves_a_score(paper
 def test_a_bad_row_is_named(paper, tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         changed(paper, tmp_path / "table.csv", row)
+
+
+def test_weights_that_were_not_trained_here_are_run_at_the_published_size(in_root) -> None:
+    plan = load_plan("params/studies/released.yaml")
+    rows = {run.key: compare_training(plan.study, run) for run in plan.runs if run.method != "others"}
+    shown = {key: [(row.published.parameter, row.stage, row.verdict) for row in found] for key, found in rows.items()}
+    assumed = {"stm/stm2019/seed0"}
+    for key, found in shown.items():
+        verdict = "assumed" if key in assumed else "equal"
+        assert found == [("input_short_side_px", "inference", verdict)], key
+    run = plan.run("stm", "stm2019", 0)
+    assert [text for text, _ in named_deviations(plan.study, run)] == [
+        "Of stm/stm2019 these were not published, ours are assumptions: input_short_side_px."
+    ]
+
+
+def test_a_row_of_released_weights_cannot_name_a_training_parameter(in_root, tmp_path: Path) -> None:
+    plan = load_plan("params/studies/released.yaml")
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join([",".join(COLUMNS), GOOD.replace(",s0,", ",released,")]) + "\n")
+    _loaded.cache_clear()
+    with pytest.raises(ConfigError, match="stm/released has no stage with 'steps'"):
+        compare_training(plan.study, plan.run("stm", "released", 0), path)
 
 
 def test_recalled_numbers_never_stand_in_the_table(in_root) -> None:

@@ -3,7 +3,8 @@
 params/published_training.csv holds one parameter of one or more stages a row. Its value is JSON, empty where
 the authors published none; then ours is an assumption. A parameter is a path in the resolved stage ("steps",
 "optimizer.lr", "data.min_labels", which lists that of each source), or one of `_OF_RUN`, which belong to the run
-("selection") or to the study ("devices", "input_short_side_px").
+("selection", "input_short_side_px") or to the study ("devices"). Weights that were not trained here have no stages:
+their rows name the recipe instead, and tell how it is run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ COLUMNS = ("method", "stages", "parameter", "value", "evidence", "source", "note
 #: How a value is known: read in the authors' code or README, following from both by counting, or not at all.
 EVIDENCE = ("code", "readme", "derived", "none")
 TABLE = Path("params/published_training.csv")
+#: Stands for the stage of weights that were not trained here.
+INFERENCE = "inference"
 
 Verdict = Literal["equal", "different", "assumed"]
 
@@ -75,7 +78,7 @@ class Compared:
 
 
 def compare_training(study: Study, run: Run, path: Path = TABLE) -> tuple[Compared, ...]:
-    """Every row of the table that concerns a run of trained weights, in the order of its stages.
+    """Every row of the table that concerns a run, in the order of its stages.
 
     Raises:
         ConfigError: naming the line of a row that is malformed or whose parameter no stage has.
@@ -87,6 +90,8 @@ def compare_training(study: Study, run: Run, path: Path = TABLE) -> tuple[Compar
             of_run = row.parameter in _OF_RUN and node is not run.stages[-1]
             if node.stage in row.stages and not of_run:
                 found.append(_compared(study, run, node, row))
+    if not run.stages:
+        found.extend(_compared(study, run, None, row) for row in rows if run.recipe in row.stages)
     return tuple(found)
 
 
@@ -145,13 +150,15 @@ _OF_RUN: Mapping[str, Callable[[Study, Run], Any]] = {
 }
 
 
-def _compared(study: Study, run: Run, node: StageNode, row: PublishedValue) -> Compared:
+def _compared(study: Study, run: Run, node: StageNode | None, row: PublishedValue) -> Compared:
     if row.parameter in _OF_RUN:
         ours = _OF_RUN[row.parameter](study, run)
+    elif node is None:
+        raise ConfigError(f"{TABLE}: {run.method}/{run.recipe} has no stage with '{row.parameter}': correct the row")
     else:
         ours = _at(node, row.parameter)
     verdict: Verdict = "assumed" if row.evidence == "none" else "equal" if ours == row.value else "different"
-    return Compared(run, node.stage, row, ours, verdict)
+    return Compared(run, node.stage if node else INFERENCE, row, ours, verdict)
 
 
 def _at(node: StageNode, parameter: str) -> Any:
@@ -185,8 +192,6 @@ def named_deviations(study: Study, run: Run, path: Path = TABLE) -> tuple[tuple[
     found = [(row.sentence, row.published.moves) for row in rows if row.verdict == "different"]
     assumed = dict.fromkeys(row.published.parameter for row in rows if row.verdict == "assumed")
     if assumed:
-        name = f"{run.method}/{run.recipe}"
-        found.append(
-            (f"Of the training of {name} these were not published, ours are assumptions: {', '.join(assumed)}.", False)
-        )
+        of = f"{'the training of ' if run.stages else ''}{run.method}/{run.recipe}"
+        found.append((f"Of {of} these were not published, ours are assumptions: {', '.join(assumed)}.", False))
     return tuple(dict.fromkeys(found))

@@ -47,9 +47,12 @@ _OBJECT = r"\.o(?P<number>\d+)\."
 _EXACT = {"float64": 1e-6, "float32": 1e-5}
 _FREE = {"float64": 0.05, "float32": 0.10}
 _UPDATES = {"float64": 2e-3, "float32": 0.1}
+#: The least that upstream's own float32 run is granted to differ from its float64 run.
 _SPREAD = 0.1
-#: Ten iterations from what is recorded: 1e-6 where they behave, 9e-3 at worst (code for YouTube-VOS).
-_ONE_UPDATE = 5e-2
+#: The objective where the first optimisation ends: at most 9.9e-3 off (layer3 of MTMFI), times three.
+_FIRST_OBJECTIVE = 3e-2
+#: Ten iterations from what is recorded: 1e-6 where they behave, 8.9e-3 at worst (code for YouTube-VOS), times three.
+_ONE_UPDATE = 3e-2
 
 
 def _segmenter(net: Any, found: Scene, options: dict[str, Any]) -> FRTMSegmenter:
@@ -178,7 +181,7 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
         Rule(
             rf"{target}(?P<what>project|filter_init)",
             lambda r, g: _final_objective(scene_of(r, g), *of(g), g["dtype"]),
-            {"float64": _SPREAD},
+            {"float64": _FIRST_OBJECTIVE},
             title="objective at {array}",
             late=True,
         ),

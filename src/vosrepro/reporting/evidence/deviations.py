@@ -16,7 +16,7 @@ from vosrepro.scoring.counting.protocols import PROTOCOLS
 from vosrepro.scoring.statistics import MIN_RUNS
 from vosrepro.study.digests import code_of, data_digest
 from vosrepro.study.params import BenchmarkParams, Study
-from vosrepro.study.plan import Plan
+from vosrepro.study.plan import Plan, Run
 from vosrepro.study.training_table import named_deviations
 
 #: The size of params/methods/<method>.yaml whose networks and schedules are the papers'.
@@ -144,6 +144,20 @@ def _of_parameters(plan: Plan) -> Iterable[Deviation]:
     for run in {(run.method, run.recipe): run for run in plan.runs}.values():
         for text, moves in named_deviations(plan.study, run):
             yield Deviation(f"{run.method}/{run.recipe}", text, blocks=moves)
+        yield from _of_selection(plan, run)
+
+
+def _of_selection(plan: Plan, run: Run) -> Iterable[Deviation]:
+    """A recipe has one checkpoint, chosen with one variant; its other variants might have chosen another."""
+    others = sorted({e.variant for e in plan.entries_of(run)} - {run.selection_variant})
+    if len(run.candidate_steps) > 1 and others:
+        name = f"{run.method}/{run.recipe}"
+        yield Deviation(
+            name,
+            f"The checkpoint of {name} is chosen with its variant {run.selection_variant}, also for "
+            f"{', '.join(others)}.",
+            blocks=False,
+        )
 
 
 def _of_training(evidence: Evidence) -> Iterable[Deviation]:
@@ -158,6 +172,14 @@ def _of_training(evidence: Evidence) -> Iterable[Deviation]:
             )
         if run is None:
             continue
+        asked = evidence.plan.study.gpus_per_training
+        if run.world_size < asked:
+            yield Deviation(
+                name,
+                f"{name}/{node.stage} was trained on {run.world_size} of the {asked} devices that the study names; its "
+                "batch and statistics are the same, sums are taken in another order.",
+                blocks=False,
+            )
         if run.status != "FINISHED":
             yield Deviation(name, f"{name}/{node.stage} ended as {run.status}, not FINISHED.", blocks=True)
         read = {part for source in node.params.data for part in training_parts(source.set)}
