@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ import numpy as np
 import yaml
 
 from vosrepro.base.labels import write_labels
+from vosrepro.commands.infer import infer
 from vosrepro.study.paths import data_manifest
+from vosrepro.study.plan import Plan, Run
 from vosrepro.study.records import DataManifest
 
 
@@ -55,3 +58,9 @@ def write_study(folder: Path, entries: list[dict], **changes: object) -> Path:
 def write_manifest(study: str = "toy") -> None:
     """The manifest that the data rule would have made."""
     DataManifest(digest="0" * 16).write(data_manifest(study))
+
+
+def infer_run(plan: Plan, run: Run, *, anew: int = 0) -> None:
+    """`vosrepro infer` of a run on the CPU, in this process."""
+    named = {"study": plan.study, "method": run.method, "recipe": run.recipe, "seed": run.seed, "anew": anew}
+    infer(Namespace(**named, device="cpu", gpus=None, processes=None, threads=None))

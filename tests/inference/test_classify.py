@@ -6,14 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toy_study import write_manifest, write_study
+from toy_study import infer_run, write_manifest, write_study
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DamagedError
 from vosrepro.base.files import file_digest, read_json
 from vosrepro.datasets.generated.imagenet import CLASSES, write_imagenet
 from vosrepro.datasets.sets.imagenet import validation_images
 from vosrepro.inference import classify
-from vosrepro.inference.entries import infer_run
 from vosrepro.inference.images import best_classes
 from vosrepro.methods import get_method
 from vosrepro.methods.common.classification import Classifier
@@ -68,7 +67,7 @@ def make_plan(root, tmp_path, images, monkeypatch):
 
 
 def _inferred(plan):
-    infer_run(plan, plan.runs[0], device=CPU)
+    infer_run(plan, plan.runs[0])
     folder = plan.entries[0].folder
     return folder, read_json(folder / "infer.json")
 
@@ -171,7 +170,7 @@ def test_a_checkpoint_is_refused_where_videos_are_segmented(make_plan, tmp_path)
     entry = {"method": "parts", "recipes": ["s0"], "variants": ["epoch10"]}
     plan = load_plan(write_study(tmp_path, [entry | {"benchmarks": ["davis17-val"]}]))
     with pytest.raises(ConfigError, match="names a checkpoint of a classifier"):
-        infer_run(plan, plan.runs[0], device=CPU)
+        infer_run(plan, plan.runs[0])
 
 
 def test_weights_without_a_class_head_are_refused(make_plan):
@@ -184,7 +183,7 @@ def test_a_method_without_weights_is_refused(make_plan, tmp_path):
     entry = {"method": "copy", "recipes": ["none"], "variants": ["default"]}
     plan = load_plan(write_study(tmp_path, [entry | {"benchmarks": ["imagenet-val"]}]))
     with pytest.raises(ConfigError, match="copy/none/seed0/default/imagenet-val has no trained"):
-        infer_run(plan, plan.runs[0], device=CPU)
+        infer_run(plan, plan.runs[0])
 
 
 def test_weights_of_other_classes_are_refused(make_plan, tmp_path):

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_study import make_davis17, write_manifest, write_study
+from toy_study import infer_run, make_davis17, write_manifest, write_study
 
 from vosrepro.base.errors import DamagedError, DataError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.base.labels import read_labels, write_labels
-from vosrepro.inference.entries import infer_run
 from vosrepro.inference.videos import choose_kernels
 from vosrepro.methods import get_method
 from vosrepro.scoring.entries import score_run
@@ -33,7 +32,7 @@ def plan(root, tmp_path, monkeypatch):
 
 def inferred(plan):
     run = plan.runs[0]
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     return run, plan.entries[0].folder
 
 
@@ -52,7 +51,7 @@ def test_a_second_run_reuses_every_video_and_a_lost_one_is_made_again(plan):
     run, folder = inferred(plan)
     before = (folder / "masks/val-00/00003.png").stat().st_mtime_ns
     (folder / "masks/val-01/00003.png").unlink()
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert read_json(folder / "infer.json")["videos_reused"] == 1
     assert (folder / "masks/val-00/00003.png").stat().st_mtime_ns == before
     assert (folder / "masks/val-01/00003.png").is_file()
@@ -67,7 +66,7 @@ def test_a_video_with_a_damaged_record_is_segmented_again(plan, name, content):
         record.unlink()
     else:
         record.write_text(content)
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert read_json(folder / "infer.json")["videos_reused"] == 1
     assert read_json(folder / "infer.json")["timing"]["frames"] == 12
 
@@ -76,7 +75,7 @@ def test_masks_of_videos_that_are_no_longer_asked_for_are_removed(plan):
     run, folder = inferred(plan)
     stale = folder / "masks/old-video/00000.png"
     write_labels(stale, read_labels(folder / "masks/val-00/00000.png"))
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert not stale.exists()
 
 
@@ -137,7 +136,7 @@ def test_a_mask_that_is_not_what_inference_wrote_is_named_moved_aside_and_made_a
     assert read_events(run.journal("score"))[-1]["status"] == "FAILED"
     assert not run.inference.exists()  # so that the workflow makes it again
     assert not mask.exists()
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert read_json(folder / "infer.json")["videos_reused"] == 1
     score_run(plan, run)
     assert read_json(folder / "score.json")["global"] == before
@@ -162,7 +161,7 @@ def test_a_damaged_record_of_inference_is_moved_aside_and_made_again_from_finish
         score_run(plan, run)
     assert Path("state/damaged", run.inference).read_text() == content
     assert not run.inference.exists()
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert read_json(folder / "infer.json")["videos_reused"] == 2
     score_run(plan, run)
 
@@ -178,10 +177,10 @@ def test_a_frame_that_is_missing_for_a_moment_is_named_and_its_video_is_whole_wh
     frame = Path("data/DAVIS/2017/trainval/JPEGImages/480p/val-00/00003.jpg")
     frame.rename("lost.jpg")
     with pytest.raises(DataError, match=r"has 11 frames, but .*data\.json counts 12: .*val-00/00003\.jpg is missing"):
-        infer_run(plan, run, device=CPU)
+        infer_run(plan, run)
     assert not run.inference.exists()
     Path("lost.jpg").rename(frame)
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     score_run(plan, run)
     assert read_json(plan.entries[0].folder / "infer.json")["timing"]["frames"] == 12
 
@@ -194,7 +193,7 @@ def test_of_frames_without_masks_the_gap_in_their_numbers_is_named(plan):
             (base / f"Annotations/480p/{name}/{frame:05d}.png").unlink()
     (base / "JPEGImages/480p/val-01/00004.jpg").unlink()
     with pytest.raises(DataError, match=r"perhaps .*val-01/00004\.jpg is missing"):
-        infer_run(plan, plan.runs[0], device=CPU)
+        infer_run(plan, plan.runs[0])
 
 
 def test_more_frames_than_were_counted_are_no_reason_to_guess(plan):
@@ -202,7 +201,7 @@ def test_more_frames_than_were_counted_are_no_reason_to_guess(plan):
     with pytest.raises(
         DataError, match=r"has 12 frames, but .*data\.json counts 11: if these frames are meant, delete"
     ):
-        infer_run(plan, plan.runs[0], device=CPU)
+        infer_run(plan, plan.runs[0])
 
 
 def test_a_video_is_done_when_it_has_a_mask_for_every_frame_that_the_data_has_now(plan):
@@ -210,7 +209,7 @@ def test_a_video_is_done_when_it_has_a_mask_for_every_frame_that_the_data_has_no
     frame.rename("lost.jpg")  # without a count of frames nobody can know
     run, folder = inferred(plan)
     Path("lost.jpg").rename(frame)
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
     assert read_json(folder / "infer.json")["videos_reused"] == 1
     assert (folder / "masks/val-00/00005.png").is_file()
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 import yaml
 from fabricated import stage_record
-from toy_study import make_davis17, write_manifest, write_study
+from toy_study import infer_run, make_davis17, write_manifest, write_study
 
 from vosrepro.base.errors import CheckpointError, ConfigError, DamagedError, DataError
 from vosrepro.base.files import file_digest, read_json
 from vosrepro.base.types import Method
-from vosrepro.inference.entries import infer_run
 from vosrepro.inference.select import held_out, select_run
 from vosrepro.methods import REGISTRY
 from vosrepro.reporting.evidence.candidates import choices
@@ -214,10 +213,10 @@ def test_inference_takes_the_weights_that_were_selected_or_none(study, damage):
         run.selection.write_text(run.selection.read_text()[:-50])
     named = r"selected\.safetensors is not the file" if damage == "weights" else r"selected\.json is no readable record"
     with pytest.raises(DamagedError, match=named):
-        infer_run(plan, run, device=CPU)
+        infer_run(plan, run)
     assert not run.selection.exists()
     assert selected(plan)[2] == 1
-    infer_run(plan, run, device=CPU)
+    infer_run(plan, run)
 
 
 def test_a_held_out_video_without_one_of_its_frames_is_named(study):

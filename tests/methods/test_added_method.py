@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from toy_study import make_davis17, write_manifest, write_study
+from toy_study import infer_run, make_davis17, write_manifest, write_study
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.extensions import method_module
 from vosrepro.base.files import read_json
-from vosrepro.inference.entries import infer_run
 from vosrepro.inference.select import select_run
 from vosrepro.methods import get_method
 from vosrepro.scoring import score_arrays
@@ -141,7 +140,7 @@ def test_a_method_from_another_package_is_trained_selected_run_and_scored(study)
     scores = {}
     for run in study.runs:
         select_run(study, run, device=CPU, score=score_arrays)
-        infer_run(study, run, device=CPU)
+        infer_run(study, run)
         score_run(study, run)
         (entry,) = study.entries_of(run)
         scores[run.recipe] = read_json(run.scores)["entries"][entry.key]["J-Mean"]

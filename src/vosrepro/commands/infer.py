@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from vosrepro.base.targets import Source
 from vosrepro.commands.launch import add_device_arguments, run_leased
@@ -27,14 +28,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def infer(args: argparse.Namespace) -> int:
-    """Segment every benchmark of a run with its selected weights, or classify its single images."""
+    """Segment every benchmark of a run with its selected weights, or classify its single images.
+
+    Raises:
+        ConfigError: if a recipe cannot do what an entry asks for.
+        DataError: if a video, mask or list of images is broken.
+        CheckpointError: if the weights do not fit.
+        DamagedError: if weights or a record are not what the job that made them wrote.
+    """
     status = run_leased(args, "infer")
     if status is not None:
         return status
-    from vosrepro.inference.entries import infer_run
+    from vosrepro.inference.classify import classify_entry
+    from vosrepro.inference.correspondence import write_pairs
+    from vosrepro.inference.entries import Books
+    from vosrepro.inference.videos import network_of, segment_entry
+    from vosrepro.inference.views import write_view
 
     plan, run, device = _prepare(args)
-    infer_run(plan, run, device=device, anew=args.anew)
+    books = Books(plan, run, anew=args.anew)
+    model = network_of(run, run.selected_weights, device) if plan.video_entries_of(run) else None
+    with books.journal():
+        for entry in books.entries:
+            begun = books.begin(entry)
+            if entry.benchmark_params.classifies:
+                assert begun.weights is not None
+                weights = Path(begun.weights.path)
+                found = classify_entry(plan, entry, weights=weights, device=device, state=begun.state)
+            else:
+                found = segment_entry(entry, plan.study.data, model, device=device, state=begun.state)
+            books.keep(begun, found)
+    write_pairs(plan, run, model, device=device)
+    write_view(plan, run, model, device=device)
+    books.close()
     return 0
 
 

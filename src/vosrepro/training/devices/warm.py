@@ -33,8 +33,11 @@ from vosrepro.training.devices.launch import MODULE, THREADS
 from vosrepro.training.devices.requests import ACCEPTED, REFUSED, place, source_state
 from vosrepro.training.devices.world import die_with_parent
 
-_LOADED = ("vosrepro.commands.train", "vosrepro.commands.infer", "vosrepro.training.loop", "vosrepro.inference.entries")
-_LOADED += ("vosrepro.inference.select", "vosrepro.scoring", *(card.partition(":")[0] for card in REGISTRY.values()))
+_LOADED = ("vosrepro.commands.train", "vosrepro.commands.infer", "vosrepro.training.loop")
+_LOADED += tuple(
+    f"vosrepro.inference.{name}" for name in ("classify", "correspondence", "entries", "select", "videos", "views")
+)
+_LOADED += ("vosrepro.scoring", *(card.partition(":")[0] for card in REGISTRY.values()))
 _LOOK_EVERY_S = 2.0
 _MOST_FILES = 64
 
