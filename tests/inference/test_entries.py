@@ -166,8 +166,8 @@ def test_a_damaged_record_of_inference_is_moved_aside_and_made_again_from_finish
     score_run(plan, run)
 
 
-def counted(frames, root="data"):
-    part = {"frames": frames, "digest": "1" * 16}
+def counted(frames, root="data", **more):
+    part = {"frames": frames, "digest": "1" * 16, **more}
     DataManifest(digest="0" * 16, root=root, parts={"davis17-val": part}).write("results/toy/data.json")
 
 
@@ -183,6 +183,20 @@ def test_a_frame_that_is_missing_for_a_moment_is_named_and_its_video_is_whole_wh
     infer_run(plan, run)
     score_run(plan, run)
     assert read_json(plan.entries[0].folder / "infer.json")["timing"]["frames"] == 12
+
+
+def test_a_mask_of_the_ground_truth_that_is_missing_for_a_moment_is_no_reason_to_score_fewer_frames(plan):
+    counted(12, masks=12)
+    run, folder = inferred(plan)
+    score_run(plan, run)
+    before = read_json(folder / "score.json")["global"]
+    mask = Path("data/DAVIS/2017/trainval/Annotations/480p/val-01/00003.png")
+    mask.rename("lost.png")
+    with pytest.raises(DataError, match=r"has 11 masks .*data\.json counts 12, perhaps in val-01: restore the data"):
+        score_run(plan, run)
+    Path("lost.png").rename(mask)
+    score_run(plan, run)
+    assert read_json(folder / "score.json")["global"] == before
 
 
 def test_of_frames_without_masks_the_gap_in_their_numbers_is_named(plan):

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest
 from vosrepro.datasets import benchmark_images, benchmark_truth
+from vosrepro.datasets.sets.catalog import benchmark_part, original_videos
 from vosrepro.datasets.sets.davis import truth as davis_truth
 from vosrepro.scoring import score_folder
 from vosrepro.scoring.classification import score_predictions
 from vosrepro.study.integrity import check_masks, damaged, intact, read_record
 from vosrepro.study.paths import TRUTH_CACHE
 from vosrepro.study.plan import Entry, Plan, Run
-from vosrepro.study.records import BesideScore, InferredEntry, Provenance, RunInference, RunScores, ScoreRecord
+from vosrepro.study.records import (
+    BesideScore,
+    DataManifest,
+    InferredEntry,
+    Provenance,
+    RunInference,
+    RunScores,
+    ScoreRecord,
+)
 from vosrepro.tracking.journal import Journal
+
+if TYPE_CHECKING:
+    from vosrepro.study.params import BenchmarkParams
 
 
 def score_run(plan: Plan, run: Run, *, processes: int = 1) -> None:
@@ -81,6 +93,7 @@ def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: i
         return None
     check_masks(entry, inferred.masks_digest)
     truth = benchmark_truth(benchmark, plan.study.data)
+    _require_truth(plan, benchmark)
     score = score_folder(
         entry.masks,
         truth.folder,
@@ -93,6 +106,28 @@ def _score_entry(plan: Plan, entry: Entry, inferred: InferredEntry, processes: i
     beside = _beside(plan, entry)
     score.write(entry.folder, extra={**extra, "beside": beside} if beside else extra)
     return dict(score.global_)
+
+
+def _require_truth(plan: Plan, benchmark: BenchmarkParams) -> None:
+    """Refuse ground truth that lacks a mask which the manifest of the data counted: its frame would go unscored.
+
+    Raises:
+        DataError: naming the folder.
+    """
+    source = plan.data_manifest
+    parts = read_record(DataManifest, source).parts if source.is_file() else {}  # by hand there may be none
+    counted = parts.get(benchmark_part(benchmark), {}).get("masks")
+    if counted is None:  # by an older version
+        return
+    videos = original_videos(benchmark, plan.study.data)
+    found = sum(len(video.annotations) for video in videos)
+    if found < counted:
+        gap = next((video.name for video in videos if 1 < len(video.annotations) < len(video.frames)), None)
+        where = f", perhaps in {gap}" if gap else ""
+        raise DataError(
+            f"{benchmark_part(benchmark)} has {found} masks of ground truth, but {source} counts {counted}{where}: "
+            "restore the data and run again"
+        )
 
 
 def _beside(plan: Plan, entry: Entry) -> BesideScore | None:
