@@ -14,6 +14,9 @@ again does nothing if the clip is finished; if it was interrupted, it goes on fr
 every minute on a CPU, with exactly the masks of an uninterrupted call (on a GPU it starts anew). --overlay
 draws the finished masks over the clip (.mp4 or .webm). Masks of another clip, another method or other settings, and
 those that you changed, are replaced with --force only.
+
+A method went wrong at frame 40? Copy that mask, mend the copy, and give the same call with --correct 40=mended.png:
+masks before it stay, the rest is made again from it. --preview 3 makes the first three seconds, in its own folder.
 """
 
 from __future__ import annotations
@@ -45,10 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Target,
         metavar="DIR",
-        help="folder for the masks (default: <VIDEO's name>-<METHOD>-masks)",
+        help="folder for the masks (default: <VIDEO's name>-<METHOD>-masks, or -preview)",
     )
     add("--force", action="store_true", help="replace what an earlier call left in --out or --overlay")
     add("--check", action="store_true", help="only say whether clip, masks and targets are in order; write nothing")
+    add("--correct", metavar="FRAME=MASK", help="go on from here: all objects of this frame, drawn as they should be")
+    add("--preview", type=_seconds, metavar="SECONDS", help="only so much from the first mask on")
     add("--overlay", type=Target, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
     add("--variant", help="inference settings by name (default: the method's)")
     add(
@@ -106,8 +111,11 @@ def run(args: argparse.Namespace) -> int:
         begins = ", ".join(f"object {identity} on frame {frame}" for identity, frame in sorted(job.clip.starts.items()))
         print(f"{args.video}: {len(names)} frames; {begins}\n{job.out}: {len(names) - first} masks; {state}")
         return 0
-    with _bar(len(names) - first, "masks") as bar:
-        record = segment_clip(job, progress=bar.update)
+    if args.correct:
+        record = _correct(job, args.correct)
+    else:
+        with _bar(len(names) - first, "masks") as bar:
+            record = segment_clip(job, progress=bar.update)
     if record["reused"]:
         print(f"{job.out}: finished before ({record['frames']} masks)")
     else:
@@ -125,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _job(args: argparse.Namespace) -> Any:
     from vosrepro.base.machine import pick_device
-    from vosrepro.inference.own.own_clip import OwnClip, assign_masks, open_images
+    from vosrepro.inference.own.own_clip import OwnClip, assign_masks, open_images, preview
     from vosrepro.inference.own.segment import Job
     from vosrepro.inference.own.setup import find_setup
 
@@ -138,16 +146,39 @@ def _job(args: argparse.Namespace) -> Any:
         changes=dict(map(_assignment, args.changes)),
     )
     images = open_images(args.video, rate=args.fps)
-    clip = OwnClip(images, assign_masks(args.masks, images.frame_names))
+    masks = assign_masks(args.masks, images.frame_names)
+    if args.preview:
+        images, masks = preview(images, masks, args.preview)
+    clip = OwnClip(images, masks)
     return Job(
         clip,
         setup,
-        args.out or Path(f"{images.name}-{args.method}-masks"),
+        args.out or Path(f"{images.name}-{args.method}-{'preview' if args.preview else 'masks'}"),
         pick_device(args.device),
         _short_side(args.short_side, setup.input_short_side_px, clip),
         args.memory or None,
         force=args.force,
     )
+
+
+def _correct(job: Any, text: str) -> dict[str, Any]:
+    from vosrepro.inference.own.correct import correct_clip
+    from vosrepro.inference.own.own_clip import assign_masks
+
+    if "=" not in text:
+        raise ConfigError(f"--correct {text} is not FRAME=MASK")
+    names = list(job.clip.frame_names)
+    ((frame, mask),) = assign_masks([text], names).items()
+    refuse({"--out": job.out}, [*job.sources, mask])
+    with _bar(len(names) - names.index(frame), "masks") as bar:
+        return correct_clip(job, frame, mask, progress=bar.update)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text} seconds are no time")
+    return seconds
 
 
 def _short_side(asked: int | None, usual: int | None, clip: Any) -> int | None:

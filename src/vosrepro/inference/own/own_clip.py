@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -164,6 +165,31 @@ class VideoImages:
             log.warning("%s is damaged after frame %d: the rest is left out", self.path, count - 1)
 
 
+class Beginning:
+    """The first frames of a clip, to see soon how a method does."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        self.images, self.name, self.rate = images, images.name, images.rate
+        self.frame_names: Sequence[str] = images.frame_names[:count]
+        self.times: Sequence[Fraction] | None = None if images.times is None else images.times[:count]
+
+    def image(self, index: int) -> np.ndarray:
+        """See `Images.image`."""
+        return self.images.image(index)
+
+    def check(self) -> None:
+        """See `Images.check`."""
+        self.images.check()
+
+
+def preview(images: Images, masks: Mapping[str, Path], seconds: float) -> tuple[Images, dict[str, Path]]:
+    """What is shown of a clip in so many seconds from its first mask on, and the masks of that part."""
+    names = list(images.frame_names)
+    first = min(map(names.index, masks))
+    short = Beginning(images, first + max(1, math.ceil(seconds * images.rate)))
+    return short, {frame: path for frame, path in masks.items() if frame in short.frame_names}
+
+
 def _shown_size(path: Path) -> tuple[int, int]:
     """Width and height of an image as viewers show it."""
     from PIL import Image
@@ -209,7 +235,7 @@ class OwnClip:
     """Frames with masks: a `Source` for `runner.segment_video`.
 
     The clip begins where the first object does. An object begins on the first frame whose mask shows its id;
-    later masks of the same id are left out with a warning, since no method takes corrections.
+    later masks of the same id are left out with a warning: `correct.correct_clip` begins anew with them.
     """
 
     def __init__(self, images: Images, masks: Mapping[str, Path]) -> None:

@@ -30,7 +30,7 @@ from vosrepro.base.tint import blend
 from vosrepro.inference.clock import FrameTime, summarize
 from vosrepro.inference.overlay import write_overlay
 from vosrepro.inference.own.kept import RECORD, STATE, clear, earlier_record, whole
-from vosrepro.inference.own.own_clip import FolderImages, OwnClip, VideoImages
+from vosrepro.inference.own.own_clip import Beginning, FolderImages, Images, OwnClip, VideoImages
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.inference.runner import Result, segment_video
 from vosrepro.methods import get_method
@@ -79,6 +79,7 @@ class Job:
     def sources(self) -> list[Path]:
         """Every file that the masks are made from."""
         images, weights = self.clip.images, self.setup.weights
+        images = images.images if isinstance(images, Beginning) else images
         if isinstance(images, FolderImages):
             frames = list(images.paths)
         else:
@@ -103,7 +104,7 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
     Raises:
         DataError: if the output folder holds work of others, or clip and masks do not fit; nothing is deleted then.
     """
-    request = _request(job)
+    request = request_of(job)
     identity = clip_identity(request, job.setup.method)
     old = earlier_record(job.out, request, sources=job.sources, force=job.force)
     same = old is not None and old.get("identity") == identity
@@ -114,18 +115,40 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
     model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
     past = _past(job) if same else Past()
     clear(job.out, old, keep=[job.mask(frame).name for frame in past.digests])
-    begun = {"identity": identity, "request": request, "finished": False, **_asked(job)}
+    begun = {"identity": identity, "request": request, "finished": False, **asked_of(job)}
     write_json(job.out / RECORD, begun)
     started = time.monotonic()
     times, digests = _run(job, model, past, progress)
+    return close_record(job, begun, times, digests, earlier=len(past.digests), started=started)
+
+
+def close_record(
+    job: Job,
+    begun: Mapping[str, Any],
+    times: Sequence[FrameTime],
+    digests: Mapping[str, str],
+    *,
+    earlier: int,
+    started: float,
+) -> dict[str, Any]:
+    """Write the record of a finished clip.
+
+    Args:
+        job: see `Job`.
+        begun: what the record said from the beginning.
+        times: of the frames that were segmented.
+        digests: frame -> digest of its mask.
+        earlier: how many of the masks earlier calls made.
+        started: seconds of the monotonic clock.
+    """
     shutil.rmtree(job.out / STATE, ignore_errors=True)
     record = {
         **begun,
         "finished": True,
-        "frames": len(times),
+        "frames": len(digests),
         "masks": {job.mask(frame).name: digest for frame, digest in digests.items()},
         "masks_digest": value_digest(digests),
-        "frames_of_earlier_calls": len(past.digests),
+        "frames_of_earlier_calls": earlier,
         "timing": summarize(times),
         "memory": peak_memory(job.device),
         "wall_seconds": round(time.monotonic() - started, 3),
@@ -140,14 +163,14 @@ def check_clip(job: Job) -> bool:
     Raises:
         DataError: as `segment_clip`.
     """
-    request = _request(job)
+    request = request_of(job)
     old = earlier_record(job.out, request, sources=job.sources, force=job.force)
     job.clip.check()
     same = old is not None and old.get("identity") == clip_identity(request, job.setup.method)
     return old is not None and same and whole(job.out, old)
 
 
-def _asked(job: Job) -> dict[str, Any]:
+def asked_of(job: Job) -> dict[str, Any]:
     """What the record says from the beginning, the files that will be written included."""
     frames = list(job.clip.frame_names)
     first = min(map(frames.index, job.clip.starts.values()))
@@ -240,7 +263,7 @@ def _run(
     job: Job, model: nn.Module | None, past: Past, progress: Callable[[], object]
 ) -> tuple[list[FrameTime], dict[str, str]]:
     segmenter: Segmenter = get_method(job.setup.method).segmenter(model, **job.settings)
-    results = _results(job, segmenter, job.clip)
+    results = results_of(job, segmenter, job.clip)
     if past.digests:
         try:
             segmenter = load_segmenter(model, job.out / STATE)
@@ -264,7 +287,8 @@ def _run(
     return times, digests
 
 
-def _results(job: Job, segmenter: Segmenter, clip: Any, **options: Any) -> Iterator[Result]:
+def results_of(job: Job, segmenter: Segmenter, clip: Any, **options: Any) -> Iterator[Result]:
+    """Results of a clip, or of a part of it, frame by frame."""
     return segment_video(lambda: segmenter, clip, device=job.device, short_side_px=job.short_side_px, **options)
 
 
@@ -272,7 +296,7 @@ def _rest(job: Job, segmenter: Segmenter, last: str) -> Iterator[Result]:
     """Results after the frame `last`, of a segmenter that has seen it."""
     place = list(job.clip.frame_names).index(last)
     rest = _Continued(job.clip, place, read_labels(job.mask(last)).shape)
-    results = _results(job, _Restored(segmenter), rest, order=rest.order, preview=False)
+    results = results_of(job, _Restored(segmenter), rest, order=rest.order, preview=False)
     next(results)
     return results
 
@@ -300,15 +324,18 @@ def _past(job: Job) -> Past:
     return Past(digests, times) if whole else Past()
 
 
-def _request(job: Job) -> str:
+def _content(images: Images) -> Any:
+    if isinstance(images, FolderImages):
+        return [[path.name, file_digest(path)] for path in images.paths]
+    return file_digest(images.path) if isinstance(images, VideoImages) else list(images.frame_names)
+
+
+def request_of(job: Job) -> str:
     """Digest of everything that the masks depend on, but for the code."""
     images = job.clip.images
-    if isinstance(images, FolderImages):
-        frames: Any = [[path.name, file_digest(path)] for path in images.paths]
-    elif isinstance(images, VideoImages):
-        frames = file_digest(images.path)
-    else:
-        frames = list(images.frame_names)
+    frames: Any = _content(images.images if isinstance(images, Beginning) else images)
+    if isinstance(images, Beginning):
+        frames = [frames, len(images.frame_names)]
     weights = job.setup.weights
     return clip_request(
         frames=frames,
