@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vosrepro.base.types import Method, Segmenter
     from vosrepro.study.params import MethodSize
 
+_COMPARED = 3  # frames of --against-cpu: errors of later ones are mostly those of earlier masks
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure."""
@@ -64,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="count the products of a frame; compare their rate with one large product's",
     )
+    add(
+        "--against-cpu",
+        action="store_true",
+        help="compare the probabilities of the first frames with those of the CPU in fp32",
+    )
     add("--warmup", type=int, default=None, help="frames before measuring (default: 10 on CUDA, 2)")
     add("--rounds", type=int, default=1, help="videos to measure (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON object")
@@ -88,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
     result = {"optimized": measure(fast, video, mask, args, preview=not args.no_preview)}
     if args.ceiling:
         result["optimized"] |= _ceiling(fast, video, mask, args, result["optimized"]["fps_steady"])
+    if args.against_cpu:
+        cpu = torch.device("cpu")
+        reference = method.segmenter(_model(method, network, "fp32", cpu), **settings)
+        result["optimized"] |= _differences(fast(), reference, video[:_COMPARED], mask)
     if args.plain:
         plain = _plain(method)
         base = _base_model(method, network, device)
@@ -187,6 +198,24 @@ def _pass(
         if clock is not None:
             clock.stop()
     return torch.stack(labels) if labels else mask[None]
+
+
+def _differences(ours: Segmenter, reference: Segmenter, video: torch.Tensor, mask: torch.Tensor) -> dict[str, float]:
+    """How far the probabilities of a segmenter are from those of one on the CPU, which sees the same frames."""
+    found, expected = _probabilities(ours, video, mask), _probabilities(reference, video.cpu(), mask.cpu())
+    errors = (found - expected).abs()
+    return {
+        "largest_error": float(errors.max()),
+        "mean_error": float(errors.mean()),
+        "equal_labels_share": float((found.argmax(dim=1) == expected.argmax(dim=1)).float().mean()),
+    }
+
+
+@torch.inference_mode()
+def _probabilities(segmenter: Segmenter, video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    segmenter.init(video[0], mask)
+    return torch.stack([segmenter.step(frame).float().cpu() for frame in video[1:]])
 
 
 def _ceiling(
