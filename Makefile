@@ -2,6 +2,7 @@
 # make test     set up everything and run all tests
 # make test-fast   ... and those that take less than three seconds each
 # make mutants  plant faults into a copy of the package; the tests that should notice each must fail
+# make torture  break a tiny study in a hundred ways; each must heal, or say how (20 minutes; TORTURE_S=300 for fewer)
 # make gpu-check  accuracy and speed of everything on a CUDA device against the goals (about eight minutes, no data needed)
 # make all-data  generate all of the mini data and compare their hash with the recorded one
 # make expected   run the mini study with eight seeds (about an hour) and renew params/expected/mini.csv
@@ -21,7 +22,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 # Without its cache Python compiles torch, Snakemake and MLflow again in every process: half of their start-up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report test test-fast mutants gpu-check all-data expected setup lint lock clean
+.PHONY: report test test-fast mutants torture gpu-check all-data expected setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
@@ -40,6 +41,9 @@ test-fast: $(READY)
 
 mutants: $(READY)
 	pytest -n 2 --dist worksteal -m mutants tests/mutants
+
+torture: $(READY)
+	pytest -q -n 0 -m torture tests/torture
 
 gpu-check: $(READY)
 	vosrepro bench gpu-check $(CHECK)
