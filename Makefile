@@ -1,6 +1,7 @@
 # make report   set up everything and run the mini study
-# make test     set up everything and run all tests
+# make test     set up everything and run the tests
 # make test-fast   ... and those that take less than three seconds each
+# make test-long   ... and those that take a minute or more each
 # make mutants  plant faults into a copy of the package; the tests that should notice each must fail
 # make torture  break a tiny study in a hundred ways; each must heal, or say how (20 minutes; TORTURE_S=300 for fewer)
 # make gpu-check  accuracy and speed of everything on a CUDA device against the goals (about eight minutes, no data needed)
@@ -22,7 +23,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 # Without its cache Python compiles torch, Snakemake and MLflow again in every process: half of their start-up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report test test-fast mutants torture gpu-check all-data expected setup lint lock clean
+.PHONY: report test test-fast test-long mutants torture gpu-check all-data expected setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
@@ -37,7 +38,10 @@ test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)
 
 test-fast: $(READY)
-	pytest -n 2 --dist worksteal -m "not slow and not mutants and not all_data and not pretend_cuda" $(TESTS)
+	pytest -n 2 --dist worksteal -m "not slow and not long and not mutants and not all_data and not torture and not pretend_cuda" $(TESTS)
+
+test-long: $(READY)
+	pytest -n 2 --dist worksteal -m long tests
 
 mutants: $(READY)
 	pytest -n 2 --dist worksteal -m mutants tests/mutants

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from vosrepro.training.devices.launch import THREADS
+from vosrepro.training.devices.requests import SOCKET
 
 BIN = Path(sys.executable).parent
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Begin `snakemake ARGUMENTS` in a folder, without MLflow."""
+@functools.cache
+def warm() -> str:
+    """The socket of one warm process for all workflows of this test process: each of its own would import torch."""
+    socket = Path(tempfile.mkdtemp(prefix="vosrepro-")) / "warm"
+    command = [sys.executable, "-m", "vosrepro.training.devices.warm", str(socket), str(os.getpid())]
+    environment = os.environ | dict.fromkeys(THREADS, "1")
+    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
+    return str(socket)
+
+
+def start(folder: Path, *arguments: str, own: bool = False) -> subprocess.Popen[str]:
+    """Begin `snakemake ARGUMENTS` in a folder, without MLflow.
+
+    Args:
+        folder: a checkout.
+        arguments: of snakemake.
+        own: with a warm process of its own, as every workflow of a user has.
+    """
     environment = os.environ | {
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "VOSREPRO_MLFLOW": "off",
         "OMP_NUM_THREADS": "1",
     }
+    if not own:
+        environment[SOCKET] = warm()
     return subprocess.Popen(
         [str(BIN / "snakemake"), *arguments],
         cwd=folder,
@@ -27,9 +50,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
-    """What `snakemake ARGUMENTS` prints; fails if its status is not `expect`."""
-    with start(folder, *arguments) as process:
+def snakemake(folder: Path, *arguments: str, expect: int = 0, own: bool = False) -> str:
+    """What `snakemake ARGUMENTS` prints; fails if its status is not `expect`; `own`: see `start`."""
+    with start(folder, *arguments, own=own) as process:
         try:
             output, _ = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:

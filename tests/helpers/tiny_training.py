@@ -1,7 +1,7 @@
 """A method of a few hundred weights and a data set of a few blobs, for tests of the training loop.
 
 Also a program: `python tiny_training.py '{"steps": 10, ...}'` trains in the current folder, as one rank or
-under torchrun.
+under torchrun; `begin` does so in a process that another has started.
 """
 
 from __future__ import annotations
@@ -219,6 +219,15 @@ def main() -> int:
         print(f"vosrepro: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def begin(folder: Path, log: Path, options: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    """Be that program, from a process with torch loaded; what it says goes to `log`."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.argv[1:] = [json.dumps(options)]
+    sys.exit(main())
 
 
 if __name__ == "__main__":

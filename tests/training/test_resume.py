@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_training
 import torch
+from forked import torch_context
 from safetensors.torch import load_file
 
 from vosrepro.base.errors import DamagedError, VosreproError
@@ -23,8 +26,6 @@ from vosrepro.training.state import StateFolder
 PROGRAM = Path(__file__).parents[1] / "helpers/tiny_training.py"
 #: A window of three steps, so that a state falls into its middle.
 OPTIONS = {"state_every_steps": 2, "log_every_steps": 3}
-
-TORCHRUN = ("-m", "vosrepro.training.devices.ranks", "--standalone", "--nproc-per-node=2")
 
 pytestmark = pytest.mark.resume
 
@@ -196,24 +197,49 @@ def test_another_title_is_in_the_record_of_the_same_weights(tiny):
 # ------------------------------------------------------------------------------ real processes
 
 
-def environment():
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(PROGRAM.parent),
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(options, *prefix):
-    command = [sys.executable, *prefix, str(PROGRAM), json.dumps(options)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
+def start(options, **environment):
+    """A process that trains in this folder."""
+    log = Path(f"stderr-{time.monotonic_ns()}.log")
+    arguments = (Path.cwd(), log, options, ENVIRONMENT | environment)
+    process = torch_context().Process(target=tiny_training.begin, args=arguments, name=str(log))
+    process.start()
+    return process
+
+
+def two_ranks(options, expected):
+    """What two ranks said, with the variables that torchrun would give them; fails if their status is another."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    environments = [where | {"RANK": n, "LOCAL_RANK": n, "GLOO_SOCKET_IFNAME": "lo"} for n in "01"]
+    ranks = [start(options, **environment) for environment in environments]
+    return "".join(finish(rank, expected) for rank in ranks)
 
 
 def finish(process, expected):
-    _, text = process.communicate(timeout=120)
-    assert process.returncode == expected, text
+    """What a process said; fails if it does not end, or with another status."""
+    process.join(120)
+    text = Path(process.name).read_text()
+    assert process.exitcode == expected, text
     return text
+
+
+def torchrun(options, expected):
+    """What the program said under torchrun; fails if its status is another."""
+    prefix = [sys.executable, "-m", "vosrepro.training.devices.ranks", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(PROGRAM.parent), "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        [*prefix, str(PROGRAM), json.dumps(options)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert done.returncode == expected, done.stderr
+    return done.stderr
 
 
 @pytest.mark.slow
@@ -238,7 +264,7 @@ def test_a_second_process_is_turned_away_and_sigterm_saves(tiny):
     deadline = time.monotonic() + 90
     while len(read_events(node.journal)) < 3:
         assert time.monotonic() < deadline
-        assert first.poll() is None, first.communicate()[1]
+        assert first.is_alive(), Path(first.name).read_text()
         time.sleep(0.1)
     assert f"process {first.pid} is already training" in finish(start(options), 4)
     first.terminate()
@@ -268,8 +294,7 @@ def test_two_processes_train_as_one_on_the_same_global_batches(tiny, tmp_path, m
     params = tiny.stage(**options)
     whole, numbers = uninterrupted(tiny, tmp_path, monkeypatch, params, norm=norm)
     node = tiny.node(params, norm=norm)
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    finish(start({**options, "model": {"norm": norm}}, *TORCHRUN), 0)
+    two_ranks({**options, "model": {"norm": norm}}, 0)
     for (step, one), (other, two) in zip(numbers, metrics(node), strict=True):
         assert step == other
         assert one["train/loss"] == pytest.approx(two["train/loss"], abs=5e-6)
@@ -279,20 +304,18 @@ def test_two_processes_train_as_one_on_the_same_global_batches(tiny, tmp_path, m
 
 
 @pytest.mark.slow
-def test_a_failing_rank_is_one_sentence_and_its_status(tiny, monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    text = finish(start({"batch_size": 1}, *TORCHRUN), 2)
+def test_a_failing_rank_is_one_sentence_and_its_status(tiny):
+    text = torchrun({"batch_size": 1}, 2)
     assert "2 processes cannot share a batch of 1" in text
     assert "ChildFailedError" not in text
 
 
-@pytest.mark.slow
-def test_two_processes_stop_together_on_sigterm_and_one_resumes_them(tiny, monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+@pytest.mark.parametrize("run", [two_ranks, pytest.param(torchrun, marks=pytest.mark.long)])
+def test_two_processes_stop_together_on_sigterm_and_one_resumes_them(tiny, run):
     options = {"steps": 60, "checkpoint_every_steps": 60}
     node = tiny.node(tiny.stage(**options))
     tiny.shoot_at(21, signal.SIGTERM)  # only the rank that finds the file is hit
-    text = finish(start(options, *TORCHRUN), 1)
+    text = run(options, 1)
     assert "after step 30 of 60; its state is saved" in text
     train(node, tiny.STUDY, device="cpu")
     assert json.loads((node.folder / "run.json").read_text())["resumed_from"] == [30]

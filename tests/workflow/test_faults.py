@@ -90,7 +90,7 @@ def outcome(checkout: Path) -> tuple[list[str], list[tuple]]:
     return [c["sha256"] for c in record["checkpoints"]], losses
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_bits(checkout):
     command = tiny_stm(checkout)
     snakemake(checkout, *command)
@@ -99,7 +99,7 @@ def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_
     for made in ("state", "results/toy/stm"):
         shutil.rmtree(checkout / made)
 
-    with start(checkout, *command) as workflow:  # a power cut: the workflow and its job
+    with start(checkout, *command, own=True) as workflow:  # a power cut: the workflow and its job
         job = Process(wait_for_step(checkout / JOURNAL, 4 * STATE_EVERY, workflow))
         workflow.kill()
         with contextlib.suppress(ProcessLookupError):
@@ -110,7 +110,7 @@ def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_
 
     assert "--unlock" in snakemake(checkout, *command, expect=1)
     snakemake(checkout, "--unlock", *command)
-    output = snakemake(checkout, *command)
+    output = snakemake(checkout, *command, own=True)
     assert "Traceback" not in output
     resumed = re.search(rf"resumed from step (\d+) of {STEPS} ", (checkout / LOG).read_text())
     assert resumed is not None

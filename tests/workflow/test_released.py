@@ -11,7 +11,7 @@ import yaml
 from real_snakemake import snakemake
 from toy_study import make_davis17
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 
 def released_study(checkout: Path) -> list[str]:
