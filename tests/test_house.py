@@ -151,3 +151,9 @@ def lines_of_code(text: str) -> set[int]:
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     empty = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     return {line for t in tokens if t.type not in empty for line in range(t.start[0], t.end[0] + 1)}
+
+
+def test_every_test_that_the_table_of_kinds_names_exists(root):
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (root / "tests/README.md").read_text())
+    assert len(named) > 10
+    assert [name for path, name in named if f"def {name}(" not in (root / path).read_text()] == []

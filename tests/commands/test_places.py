@@ -33,6 +33,15 @@ def test_a_clip_is_segmented_from_any_folder(place, tmp_path, monkeypatch):
     assert Path("clip-copy-masks/1.png").is_file()
 
 
+@pytest.mark.parametrize("more", [[], ["--published"]])
+def test_a_plan_is_listed_from_any_folder(more, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "params/studies/paper.yaml", "--method", "pml", *more]) == 0
+    shown = capsys.readouterr().out
+    assert ("davis16-train" in shown) if more else ("pml" in shown)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parameters_of_the_working_folder_come_first(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     assert load_study("params/studies/mini.yaml").study == "mini"

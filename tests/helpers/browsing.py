@@ -53,3 +53,20 @@ def ask(page: Path, script: str, folder: Path, *, width: int = 1280) -> Any:
     answer = re.search(r'<output id="asked">(.*?)</output>', done.stdout, re.S)
     assert answer, "the script did not finish"
     return json.loads(html.unescape(answer[1]))
+
+
+def first_paint_ms(page: Path, folder: Path) -> float:
+    """Milliseconds from the start of loading a page to its first picture, on the clock of the wall."""
+    observed = (
+        "<script>new PerformanceObserver(list => list.getEntries().forEach("
+        "e => console.log(`${e.name}=${e.startTime};`))).observe({type: 'paint', buffered: true})</script>"
+    )
+    copy = page.with_name(f"observed-{page.name}")
+    copy.write_text(page.read_text(encoding="utf-8").replace("<body", observed + "<body", 1), encoding="utf-8")
+    call = [chromium(), *flags(folder), "--enable-logging=stderr", "--window-size=1280,900"]
+    call += [f"--screenshot={folder}/painted.png", copy.resolve().as_uri()]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=90, check=True)
+    copy.unlink()
+    painted = re.search(r"first-contentful-paint=([\d.]+);", done.stderr)
+    assert painted, "nothing was painted"
+    return float(painted[1])

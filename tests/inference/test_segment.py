@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import struct
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -184,12 +185,35 @@ def test_a_video_is_counted_by_decoding_and_a_damaged_end_is_left_out(tmp_path, 
     assert np.abs(cut.image(0).astype(int) - frame(0, HEIGHT + 1)).mean() < 8  # going back works
 
 
-def test_phone_videos_are_shown_upright():
+#: Of a picture [[0, 1, 2], [3, 4, 5]]: display matrices, and what players show.
+SHOWN = {
+    (1, 0, 0, 1): [[0, 1, 2], [3, 4, 5]],
+    (0, 1, -1, 0): [[3, 0], [4, 1], [5, 2]],  # a quarter clockwise, as phones held upright write
+    (0, -1, 1, 0): [[2, 5], [1, 4], [0, 3]],
+    (-1, 0, 0, -1): [[5, 4, 3], [2, 1, 0]],
+    (-1, 0, 0, 1): [[2, 1, 0], [5, 4, 3]],  # mirrored, as front cameras write
+    (1, 0, 0, -1): [[3, 4, 5], [0, 1, 2]],
+    (0, 1, 1, 0): [[0, 3], [1, 4], [2, 5]],  # mirrored and turned
+    (0, -1, -1, 0): [[5, 2], [4, 1], [3, 0]],
+}
+
+
+@pytest.mark.parametrize(("matrix", "shown"), SHOWN.items())
+def test_phone_videos_are_shown_upright_and_mirrored_as_players_do(matrix, shown):
     image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
-    assert upright(image, 0) is image
-    assert upright(image, 90)[..., 0].tolist() == [[2, 5], [1, 4], [0, 3]]
-    assert upright(image, -90)[..., 0].tolist() == [[3, 0], [4, 1], [5, 2]]
-    assert upright(image, -180)[..., 0].tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert upright(image, matrix)[..., 0].tolist() == shown
+
+
+@pytest.mark.parametrize("matrix", list(SHOWN))
+def test_the_display_matrix_of_a_file_turns_and_mirrors_its_frames(tmp_path, matrix):
+    plain = VideoImages(write_video(tmp_path / "plain.mp4", 2)).image(0)
+    written = bytearray((tmp_path / "plain.mp4").read_bytes())
+    place = written.index(b"tkhd") + 44  # ISO 14496-12, track header of version 0
+    a, b, c, d = (value << 16 for value in matrix)
+    written[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    (tmp_path / "turned.mp4").write_bytes(written)
+    turned = VideoImages(tmp_path / "turned.mp4").image(0)
+    assert np.array_equal(turned, upright(plain, matrix))
 
 
 @pytest.mark.parametrize(

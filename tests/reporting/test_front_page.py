@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from browsing import ask
+from browsing import ask, first_paint_ms
 from PIL import Image
 
 from vosrepro.reporting import load_table, render
@@ -164,3 +164,9 @@ def _bytes(url: str) -> bytes:
     import base64
 
     return base64.b64decode(url.partition(",")[2])
+
+
+@pytest.mark.slow
+def test_the_first_page_is_painted_within_a_second(own_copy: Plan, tmp_path):
+    page = render(own_copy)[0]
+    assert min(first_paint_ms(page, tmp_path) for _ in range(3)) < 1000

@@ -15,7 +15,7 @@ from typing import Any
 from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import csv_text, read_rows, value_digest, write_text
 from vosrepro.base.types import names_cache, without_start_weights
-from vosrepro.study.params import MethodParams, MethodSize, StageParams
+from vosrepro.study.params import MethodParams, MethodSize, StageParams, shipped
 from vosrepro.study.plan import variant_settings
 
 RATES = "params/throughput.csv"
@@ -123,7 +123,7 @@ def load_rates(path: Path | str = RATES) -> Rates:
     Raises:
         ConfigError: naming file and line of a malformed row.
     """
-    path, rows = Path(path), []
+    path, rows = shipped(path), []
     for line, row in read_rows(path, RATE_COLUMNS):
         try:
             rate = Rate(float(row["samples_per_second"]), row["machine"], int(row["gpus"]), int(row["objects"]))
@@ -144,7 +144,7 @@ def load_work(path: Path | str = WORK) -> dict[tuple[str, str], list[Work]]:
     Raises:
         ConfigError: naming file and line of a malformed row.
     """
-    path, found = Path(path), {}
+    path, found = shipped(path), {}
     for line, row in read_rows(path, WORK_COLUMNS):
         try:
             work = Work(float(row["gflop"]), int(row["objects"]))

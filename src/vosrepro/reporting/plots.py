@@ -103,7 +103,8 @@ def curves(axes: Axes, training: Frame, method: str) -> bool:
         line = line.ewm(span=max(1.0, len(line) * _SMOOTHING)).mean()
         axes.plot(line.index, line, _DASHES[number % len(_DASHES)], label=f"{recipe} / {stage}")
     axes.set(xlabel="step of the stage", ylabel="loss (smoothed)", title=f"Training of {method}")
-    axes.legend()
+    if own.size:
+        axes.legend()
     return len(own) > 1
 
 
@@ -117,7 +118,8 @@ def selection(axes: Axes, table: Frame, method: str) -> bool:
         best = rows[rows["selected"]]
         axes.plot(best["step"], best["J&F-Mean"], "o", markersize=9, fillstyle="none", color=line.get_color())
     axes.set(xlabel="step of the last stage", ylabel="J&F on held-out videos", title=f"Checkpoints of {method}")
-    axes.legend()
+    if own.size:
+        axes.legend()
     return len(own) > 1
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.study.params import Study
+from vosrepro.study.params import Study, shipped
 from vosrepro.study.plan import Run, StageNode
 from vosrepro.study.published import read_rows
 
@@ -101,7 +101,7 @@ def load_training(path: Path = TABLE) -> tuple[PublishedValue, ...]:
     Raises:
         ConfigError: naming file and line of a malformed row.
     """
-    return _loaded(path.absolute())  # the working directory may change
+    return _loaded(shipped(path).absolute())  # the working directory may change
 
 
 @lru_cache

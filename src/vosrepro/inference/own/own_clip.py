@@ -85,7 +85,7 @@ class FolderImages:
 
 
 class VideoImages:
-    """A video file of any codec that FFmpeg reads, turned as its display matrix says; a cover picture is no video.
+    """A video file of any codec that FFmpeg reads, turned and mirrored as players show it; a cover picture is no video.
 
     The file is decoded once to count its frames (containers often state a wrong number) and once more, in
     order, while it is segmented; one frame is held at a time.
@@ -114,7 +114,7 @@ class VideoImages:
             self._next += 1
         if frame is None:
             raise DataError(f"frame {index} of {self.path} cannot be decoded a second time")
-        return upright(frame.to_ndarray(format="rgb24"), frame.rotation)
+        return upright(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
 
     def check(self) -> None:
         """Nothing: all frames were looked at when they were counted."""
@@ -329,10 +329,29 @@ def assign_masks(given: Sequence[str], frame_names: Sequence[str]) -> dict[str, 
     return found
 
 
-def upright(image: np.ndarray, degrees: int) -> np.ndarray:
-    """An image turned counter-clockwise by a multiple of 90 degrees, as players show it."""
-    turns = round(degrees / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+def upright(image: np.ndarray, matrix: Sequence[float]) -> np.ndarray:
+    """An image turned and mirrored as players show it, to the nearest right angle.
+
+    Args:
+        image: as decoded, (H, W, 3).
+        matrix: (a, b, c, d) of the container: column p and row q are shown at column ap + cq and row bp + dq.
+    """
+    a, b, c, d = matrix
+    across, down = a, d
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, across, down = image.swapaxes(0, 1), c, b
+    image = image[:, ::-1] if across < 0 else image
+    return np.ascontiguousarray(image[::-1] if down < 0 else image)
+
+
+def _display_matrix(frame: Any) -> Sequence[float]:
+    from av.sidedata.sidedata import Type
+
+    for data in frame.side_data:
+        if data.type == Type.DISPLAYMATRIX:
+            a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+            return a, b, c, d
+    return 1, 0, 0, 1
 
 
 def _listed(text: str) -> list[tuple[str | None, Path]]:
