@@ -10,6 +10,7 @@ from toy_study import infer_run, make_davis17, write_manifest, write_study
 from vosrepro.base.errors import DamagedError, DataError
 from vosrepro.base.files import read_json, write_json
 from vosrepro.base.labels import read_labels, write_labels
+from vosrepro.cli import main
 from vosrepro.inference.videos import choose_kernels
 from vosrepro.methods import get_method
 from vosrepro.scoring.entries import score_run
@@ -140,6 +141,30 @@ def test_a_mask_that_is_not_what_inference_wrote_is_named_moved_aside_and_made_a
     assert read_json(folder / "infer.json")["videos_reused"] == 1
     score_run(plan, run)
     assert read_json(folder / "score.json")["global"] == before
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Path.unlink,
+        cut,
+        lambda path: path.write_text(path.read_text().replace('"J-Mean": 0.', '"J-Mean": 0.1')),
+    ],
+    ids=["missing", "cut off", "another number"],
+)
+def test_a_score_that_is_not_what_scoring_wrote_is_named_and_made_again(plan, tmp_path, fault):
+    run, folder = inferred(plan)
+    score_run(plan, run)
+    command = ["report", "--study", str(tmp_path / "toy.yaml"), "--only", "outlets"]
+    assert main(command) == 0
+    before = (plan.results / "metrics.json").read_text()
+    fault(folder / "score.json")
+    assert main(command) == DamagedError.exit_code
+    assert (plan.results / "metrics.json").read_text() == before
+    assert not run.scores.exists()  # so that the workflow makes it again
+    score_run(plan, run)
+    assert main(command) == 0
+    assert (plan.results / "metrics.json").read_text() == before
 
 
 def test_masks_of_records_without_digests_are_scored_as_they_are(plan):

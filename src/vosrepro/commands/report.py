@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from vosrepro.reporting import load_table, render
     from vosrepro.reporting.evidence.expected import expected_rows
     from vosrepro.reporting.pages.outlets import write_outlets
+    from vosrepro.study.integrity import check_scores
     from vosrepro.study.plan import load_plan
 
     plan = load_plan(args.study)
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
 
         export(load_table(plan), args.tables)
         return 0
-    if args.only == "outlets":
+    if args.only == "outlets":  # from which DVC and the page take what they say: a lost score must not go unnoticed
+        for each in plan.runs:
+            check_scores(each, plan.entries_of(each))
         write_outlets(load_table(plan))
         return 0
     pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)

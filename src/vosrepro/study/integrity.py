@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,10 +17,10 @@ from vosrepro.base.errors import CheckpointError, DamagedError, DataError
 from vosrepro.base.files import file_digest
 from vosrepro.base.fingerprints import fingerprints, masks_digest, read_fingerprints
 from vosrepro.study import paths
-from vosrepro.study.records import Record, StageRecord
+from vosrepro.study.records import Record, RunScores, ScoreRecord, StageRecord
 
 if TYPE_CHECKING:
-    from vosrepro.study.plan import Entry, StageNode
+    from vosrepro.study.plan import Entry, Run, StageNode
 
 log = logging.getLogger(__name__)
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
@@ -117,6 +118,26 @@ def check_masks(entry: Entry, digest: str | None) -> None:
     if masks_digest(found) == digest:
         return
     raise damaged(*_first_difference(entry, digest, found), made_with=entry.run.inference)
+
+
+def check_scores(run: Run, entries: Iterable[Entry]) -> None:
+    """Compare the scores of a run's entries with those that its record lists, if it is there.
+
+    Raises:
+        DamagedError: naming the record of an entry that is missing or says something else.
+    """
+    if not run.scores.is_file():
+        return
+    listed = read_record(RunScores, run.scores).entries
+    for entry in entries:
+        if entry.key not in listed:
+            raise damaged(run.scores, f"does not list {entry.key}", made_with=run.scores)
+        try:
+            found = ScoreRecord.read(entry.score).global_
+        except DataError as error:
+            raise damaged(entry.score, "is missing or no record of a score", made_with=run.scores) from error
+        if found != listed[entry.key]:
+            raise damaged(entry.score, f"has other values than {run.scores}", made_with=run.scores)
 
 
 def _first_difference(entry: Entry, digest: str, found: dict[str, dict[str, str]]) -> tuple[Path, str]:
