@@ -13,61 +13,16 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 from real_snakemake import snakemake, start
-from toy_study import make_davis17
+from tiny_stm import RUN, STATE_EVERY, STEPS, tiny_stm
 
 from vosrepro.tracking.journal import read_events
 from vosrepro.tracking.processes import Process
 
 pytestmark = [pytest.mark.workflow, pytest.mark.resume]
 
-RUN = Path("results/toy/stm/s0/seed0/s0/run.json")
 JOURNAL = Path("state/journals/toy/stm/s0/seed0/s0.jsonl")
 LOG = Path("logs/toy/stm/s0/seed0/train-s0.log")
-STEPS, STATE_EVERY = 120, 5
-
-
-def tiny_stm(checkout: Path) -> list[str]:
-    """Add a size of a few thousand weights and a study that trains it; how to run that study."""
-    for split in ("train", "val"):
-        make_davis17(checkout / "toydata", split=split)
-    path = checkout / "params/methods/stm.yaml"
-    method = yaml.safe_load(path.read_text())
-    mini = method["sizes"]["mini"]
-    stage = mini["stages"]["s0"] | {
-        "data": [{"set": "davis17-train"}],
-        "batch_size": 2,
-        "steps": STEPS,
-        "clips": {
-            "kind": "video",
-            "frames": 3,
-            "objects": 1,
-            "size_px": [32, 32],
-            "augment": "mini-video",
-            "max_jump": [[0.0, 1]],
-        },
-        "checkpoint_every_steps": 40,
-        "state_every_steps": STATE_EVERY,
-        "log_every_steps": 5,
-    }
-    method["sizes"]["toy"] = {
-        "model": mini["model"] | {"width": 8, "key_dim": 8, "value_dim": 16, "decoder_dim": 8},
-        "stages": {"s0": stage},
-        "recipes": {"s0": mini["recipes"]["s0"]},
-    }
-    path.write_text(yaml.safe_dump(method))
-    entry = {"recipes": ["s0"], "variants": ["top50"], "benchmarks": ["davis17-val"]}
-    study = {
-        "study": "toy",
-        "title": "toy",
-        "size": "toy",
-        "data": {"root": "toydata"},
-        "selection": {"set": "davis17-train", "sequences": ["train-00"]},
-        "entries": [{"method": "stm", **entry}],
-    }
-    (checkout / "params/studies/toy.yaml").write_text(yaml.safe_dump(study))
-    return ["--configfile", "params/studies/toy.yaml", "--cores", "1", "--", str(RUN)]
 
 
 def wait_for_step(journal: Path, step: int, workflow: subprocess.Popen[str]) -> int:
@@ -92,7 +47,7 @@ def outcome(checkout: Path) -> tuple[list[str], list[tuple]]:
 
 @pytest.mark.long
 def test_a_study_killed_in_the_middle_of_a_stage_goes_on_and_ends_with_the_same_bits(checkout):
-    command = tiny_stm(checkout)
+    command = [*tiny_stm(checkout), "--cores", "1", "--", str(RUN)]
     snakemake(checkout, *command)
     uninterrupted = outcome(checkout)
     assert "resumed" not in (checkout / LOG).read_text()
