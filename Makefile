@@ -6,6 +6,7 @@
 # make torture  break a tiny study in a hundred ways; each must heal, or say how (20 minutes; TORTURE_S=300 for fewer)
 # make gpu-check  accuracy and speed of everything on a CUDA device against the goals (about eight minutes, no data needed)
 # make all-data  generate all of the mini data and compare their hash with the recorded one
+# make slurm-test  run a tiny study on a SLURM cluster of two nodes on this machine (Debian: installs slurm-wlm, munge)
 # make expected   run the mini study with eight seeds (about an hour) and renew params/expected/mini.csv
 # Needs python3 >= 3.11, make and git. uv goes to .tools/, the locked environment to .venv/; nothing
 # is installed outside this folder.
@@ -23,7 +24,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 # Without its cache Python compiles torch, Snakemake and MLflow again in every process: half of their start-up.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: report test test-fast test-long mutants torture gpu-check all-data expected setup lint lock clean
+.PHONY: report test test-fast test-long mutants torture gpu-check all-data slurm-test expected setup lint lock clean
 
 report: $(READY)
 	snakemake --cores $(CORES) --resources gpu=$(GPUS) reports/all.html
@@ -38,7 +39,7 @@ test: $(READY)
 	pytest -n 2 --dist worksteal $(TESTS)
 
 test-fast: $(READY)
-	pytest -n 2 --dist worksteal -m "not slow and not long and not mutants and not all_data and not torture and not pretend_cuda" $(TESTS)
+	pytest -n 2 --dist worksteal -m "not slow and not long and not mutants and not all_data and not torture and not slurm and not pretend_cuda" $(TESTS)
 
 test-long: $(READY)
 	pytest -n 2 --dist worksteal -m long tests
@@ -51,6 +52,14 @@ torture: $(READY)
 
 gpu-check: $(READY)
 	vosrepro bench gpu-check $(CHECK)
+
+# Only root can install; elsewhere the test says what lacks.
+slurm-test: $(READY)
+	@command -v slurmctld >/dev/null || [ -x /usr/sbin/slurmctld ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		  apt-get install -y -qq --no-install-recommends slurm-wlm munge; } >/dev/null || \
+		echo "slurm-wlm and munge cannot be installed here" >&2
+	pytest -m slurm tests/workflow/test_slurm.py
 
 all-data: $(READY)
 	pytest -m all_data tests/datasets

@@ -42,7 +42,8 @@ class Jobs:
         cores: Snakemake's --cores.
         sources: where the configuration comes from, for errors: files, or options such as --config.
         settings: gives Snakemake's dag_settings (--forcerun, --force, --forceall) once they are known.
-        cluster: whether jobs run on other machines than this one, so that its cores say nothing of theirs.
+        cluster: tells once it is known whether jobs run on other machines, so that these cores say nothing of theirs.
+        allocated: cores that a cluster gave to this job of its own, in which more would be refused.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class Jobs:
         sources: Sequence[Path | str] = (),
         settings: Callable[[], Any] = lambda: None,
         *,
-        cluster: bool = False,
+        cluster: Callable[[], bool] = lambda: False,
+        allocated: str | None = None,
     ) -> None:
         named = " or ".join(os.path.relpath(path) for path in sources)
         study = parse(dict(config), Study, source=named or f"the study '{config.get('study', '?')}'")
@@ -61,6 +63,7 @@ class Jobs:
         self.file = paths.resolved_study(study.study)
         self._cores = cores
         self._cluster = cluster
+        self._allocated = int(allocated) if allocated else None
         self._settings = settings
         self._started = int(time.time())
         _renew(self.file, study.model_dump(mode="json"))
@@ -212,26 +215,31 @@ class Jobs:
     def train_threads(self, wildcards: Any) -> int:
         """Threads of one training job: on a cluster a core for each rank and each of its loader workers."""
         ranks = max(1, self.plan.study.gpus_per_training)
-        return self.threads(1, cluster=ranks * (1 + self._stage(wildcards).params.loader_workers))
+        return self._threads(1, ranks * (1 + self._stage(wildcards).params.loader_workers))
 
-    def threads(self, real: int = 1, *, cluster: int | None = None) -> int:
-        """Snakemake threads that stand for `real` cores when --cores exceeds the machine.
-
-        `--cores 8` on two cores would start eight torch processes; each job then counts as four.
+    def threads(self, real: int = 1, *, cluster: int | None = None) -> Callable[[Any], int]:
+        """Threads of a rule; a function, for Snakemake knows its executor only after it has read the Snakefile.
 
         Args:
             real: cores that the job uses well where others wait for them.
             cluster: cores that it asks a cluster for; None: the same.
         """
-        if self._cluster:
-            return cluster or real
+        return lambda _wildcards: self._threads(real, cluster or real)
+
+    def _threads(self, real: int, cluster: int) -> int:
+        """Snakemake threads that stand for `real` cores when --cores exceeds the machine.
+
+        `--cores 8` on two cores would start eight torch processes; each job then counts as four.
+        """
+        if self._cluster():
+            return min(cluster, self._allocated or cluster)
         usable = usable_cores()
         cores = self._cores or usable
         return max(real, math.ceil(real * cores / usable)) if cores > usable else min(real, cores)
 
     def real_threads(self, wildcards: Any, threads: int) -> int:  # noqa: ARG002, Snakemake gives it
         """Cores behind a rule's Snakemake threads: what torch may really use."""
-        if self._cluster:
+        if self._cluster():
             return threads
         usable = usable_cores()
         return max(1, threads * usable // max(usable, self._cores or usable))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from vosrepro.training.devices.launch import THREADS
@@ -25,34 +26,36 @@ def warm() -> str:
     return str(socket)
 
 
-def start(folder: Path, *arguments: str, own: bool = False) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, own: bool = False, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """Begin `snakemake ARGUMENTS` in a folder, without MLflow.
 
     Args:
         folder: a checkout.
         arguments: of snakemake.
         own: with a warm process of its own, as every workflow of a user has.
+        environment: added to that of the tests.
     """
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "VOSREPRO_MLFLOW": "off",
-        "OMP_NUM_THREADS": "1",
-    }
+    whole = os.environ | {"VOSREPRO_MLFLOW": "off", "OMP_NUM_THREADS": "1"} | dict(environment or {})
+    whole["PATH"] = f"{BIN}{os.pathsep}{whole['PATH']}"
     if not own:
-        environment[SOCKET] = warm()
+        whole[SOCKET] = warm()
     return subprocess.Popen(
         [str(BIN / "snakemake"), *arguments],
         cwd=folder,
-        env=environment,
+        env=whole,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-def snakemake(folder: Path, *arguments: str, expect: int = 0, own: bool = False) -> str:
-    """What `snakemake ARGUMENTS` prints; fails if its status is not `expect`; `own`: see `start`."""
-    with start(folder, *arguments, own=own) as process:
+def snakemake(
+    folder: Path, *arguments: str, expect: int = 0, own: bool = False, environment: Mapping[str, str] | None = None
+) -> str:
+    """What `snakemake ARGUMENTS` prints; fails if its status is not `expect`; the others: see `start`."""
+    with start(folder, *arguments, own=own, environment=environment) as process:
         try:
             output, _ = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:

@@ -63,8 +63,8 @@ def test_a_method_without_weights_needs_no_selection(jobs):
 def test_more_cores_than_the_machine_has_never_start_more_jobs_than_cores(jobs, monkeypatch, usable, cores, expected):
     monkeypatch.setattr(workflow, "usable_cores", lambda: usable)
     jobs._cores = cores
-    assert jobs.threads(1) == expected
-    assert cores // jobs.threads(1) <= max(usable, cores if cores <= usable else 0)
+    assert jobs.threads(1)(names()) == expected
+    assert cores // jobs.threads(1)(names()) <= max(usable, cores if cores <= usable else 0)
 
 
 def test_on_a_cluster_jobs_ask_for_what_they_use_and_not_for_a_share_of_the_machine_that_submits(root, monkeypatch):
@@ -72,17 +72,24 @@ def test_on_a_cluster_jobs_ask_for_what_they_use_and_not_for_a_share_of_the_mach
     monkeypatch.setattr(workflow, "_renew", lambda *_: None)
     monkeypatch.setattr(workflow, "usable_cores", lambda: 2)
     paper = yaml.safe_load((root / "params/studies/paper.yaml").read_text())
-    jobs = Jobs(paper, None, cluster=True)
+    cluster = False
+    jobs = Jobs(paper, None, cluster=lambda: cluster)
+    of_rule = jobs.threads(1, cluster=4)
+    cluster = True  # Snakemake knows only after it has read the rules
     node = next(n for n in jobs.plan.stages if n.params.loader_workers == 12)
     which = names(method=node.method, recipe=node.recipe, stage=node.stage, seed=str(node.seed))
     ranks = paper["gpus_per_training"]
     assert jobs.train_threads(which) == ranks * 13
     assert jobs.real_threads(which, 26) == 26
-    assert jobs.threads(1) == 1
+    assert of_rule(which) == 4
+    assert jobs.threads(1)(which) == 1
+    # Within a job that was given fewer (--cores of the submitter) more would be refused.
+    given = Jobs(paper, None, cluster=lambda: True, allocated="3")
+    assert given.train_threads(which) == given.threads(1, cluster=4)(which) == 3
     # Each of so many workers may keep half a GB of decoded frames.
     assert ranks * 12 * 900 < jobs.train_mem_mb(which) < 100_000
     here = Jobs(paper, 64)
-    assert here.train_threads(which) == here.threads(1) == 32
+    assert here.train_threads(which) == here.threads(1)(which) == 32
 
 
 def test_mini_asks_for_more_memory_than_two_of_its_ranks_were_measured_to_hold(jobs):

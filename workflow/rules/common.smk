@@ -1,5 +1,7 @@
 """The plan of the study; all logic is in vosrepro.workflow, where it is tested."""
 
+import os
+
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -17,7 +19,10 @@ try:
         ].value,  # without --cores (on a cluster) None
         [*workflow.configfiles, *overrides],
         lambda: workflow.dag_settings,
-        cluster=workflow.non_local_exec or workflow.remote_exec,
+        cluster=lambda: workflow.non_local_exec or workflow.remote_exec,
+        allocated=(
+            os.environ.get("SLURM_CPUS_PER_TASK") if workflow.remote_exec else None
+        ),
     )
 except VosreproError as error:
     raise WorkflowError(str(error))
