@@ -350,7 +350,7 @@ def test_a_static_image_without_mask_is_named(broken: DataParams):
 
 
 @pytest.mark.data
-def test_the_real_davis_2016_excerpt_loads(real_data: Path):
+def test_the_real_excerpts_load(real_data: Path, tmp_path: Path):
     data = DataParams(root=str(real_data), sets={"davis2016": "davis2016"})
     videos = benchmark_videos(_benchmark("davis16-val"), data)
     assert [len(v.frames) for v in videos if v.name == "blackswan"] == [50]
@@ -358,9 +358,6 @@ def test_the_real_davis_2016_excerpt_loads(real_data: Path):
     train = training_videos("davis16-train", data)
     assert [p.stem for p in train[0].frames[:3]] == ["00000", "00002", "00004"]
 
-
-@pytest.mark.data
-def test_real_youtube_like_videos_with_late_objects_load(real_data: Path, tmp_path: Path):
     (tmp_path / "YouTube").mkdir()
     (tmp_path / "YouTube/valid").symlink_to(real_data / "multi_ytlike")
     data = DataParams(root=str(tmp_path))

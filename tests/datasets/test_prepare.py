@@ -551,7 +551,9 @@ def test_the_command_prepares_verifies_and_converts(small_root, tmp_path, monkey
 @pytest.mark.data
 def test_real_folders_are_linked_and_verified(real_data, root, tmp_path):
     manifest = prepare("davis2016", root, [real_data / "davis2016"])
-    assert manifest["parts"]["davis16-val"]["videos"] == 8
+    videos = {name: facts["videos"] for name, facts in manifest["parts"].items()}
+    assert videos == {"davis16-train": 27, "davis16-val": 8}
+    assert manifest["parts"]["davis16-val"]["digest_of"] == "content"
     with pytest.raises(DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"):
         tree = tmp_path / "tree"
         tree.mkdir()
@@ -560,18 +562,17 @@ def test_real_folders_are_linked_and_verified(real_data, root, tmp_path):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["static", "static_instances"])
-def test_real_static_images_are_read(real_data, root, name):
-    manifest = prepare("static", root, [real_data / name])
-    assert manifest["parts"]["static"]["frames"] > 100
+def test_real_static_images_are_read(real_data, tmp_path):
+    for name in ("static", "static_instances"):
+        manifest = prepare("static", DataParams(root=str(tmp_path / name)), [real_data / name])
+        assert manifest["parts"]["static"]["frames"] > 100
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["davis2017_multi", "davis2017_first_frames"])
-def test_real_folders_without_lists_are_missed_in_a_sentence(real_data, root, name):
-    if find_root(real_data / name, ("JPEGImages/480p",)) is None:
-        with pytest.raises(DataError, match=f"{name} does not hold 'davis2017'"):
+def test_real_folders_without_lists_are_missed_in_a_sentence(real_data, root):
+    for name in ("davis2017_multi", "davis2017_first_frames"):
+        sentence = r"ImageSets/2017/train.txt is missing: extract the whole archive"
+        if find_root(real_data / name, ("JPEGImages/480p",)) is None:
+            sentence = f"{name} does not hold 'davis2017'"
+        with pytest.raises(DataError, match=sentence):
             prepare("davis2017", root, [real_data / name])
-        return
-    with pytest.raises(DataError, match=r"ImageSets/2017/train.txt is missing: extract the whole archive"):
-        prepare("davis2017", root, [real_data / name])

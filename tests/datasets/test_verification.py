@@ -252,25 +252,6 @@ def test_bytes_cut_anywhere_are_a_defect():
                 image_size(data[:length])
 
 
-@pytest.mark.data
-def test_the_real_davis_2016_excerpt_verifies(real_data: Path):
-    data = DataParams(root=str(real_data), sets={"davis2016": "davis2016"})
-    parts = verify(data, ["davis2016"])["parts"]
-    assert {name: facts["videos"] for name, facts in parts.items()} == {
-        "davis16-train": 27,
-        "davis16-val": 8,
-    }
-    assert parts["davis16-val"]["digest_of"] == "content"
-
-
-@pytest.mark.data
-def test_the_real_mask_that_is_one_pixel_too_narrow_is_found(real_data: Path, tmp_path: Path):
-    (tmp_path / "YouTube").mkdir()
-    (tmp_path / "YouTube/valid").symlink_to(real_data / "multi_ytlike")
-    with pytest.raises(DataError, match=r"judo/00005.png is 853x480 pixels but its frame .* 854x480"):
-        verify(DataParams(root=str(tmp_path)), ["ytvos-valid"])
-
-
 def test_fewer_videos_than_the_official_set_are_shown(broken: DataParams, capsys: pytest.CaptureFixture[str]):
     assert verify(broken, ["davis17-val"])["parts"]["davis17-val"]["official_videos"] == 30
     generated = broken.model_copy(update={"generated": True})

@@ -14,6 +14,7 @@ from vosrepro.study.params import load_method
 
 pytestmark = pytest.mark.contract
 
+TRAINED = [name for name in sorted(REGISTRY) if get_method(name).trainable]
 SIZES = [(64, 96), (67, 101), (101, 67)]  # even, odd, portrait
 
 
@@ -124,15 +125,9 @@ def test_a_segmenter_has_the_traits_that_are_known_of_it(new, name):
     assert (get_method(name).draw is not None) == isinstance(segmenter, Viewed)
 
 
-def _stages(name):
-    method, size = get_method(name), load_method(name).sizes["mini"]
-    if not method.trainable:
-        pytest.skip(f"{name} has nothing to train")
-    return method, size
-
-
+@pytest.mark.parametrize("name", TRAINED)
 def test_one_call_of_the_network_gives_every_trainable_weight_a_gradient(name, in_root):
-    method, size = _stages(name)
+    method, size = get_method(name), load_method(name).sizes["mini"]
     for stage in size.stages.values():
         if stage.clips.kind not in ("static", "video"):
             continue  # tested beside the method that brings the kind
@@ -151,8 +146,9 @@ def test_one_call_of_the_network_gives_every_trainable_weight_a_gradient(name, i
         assert not without
 
 
+@pytest.mark.parametrize("name", TRAINED)
 def test_each_stage_starts_from_the_weights_of_the_one_before(name, in_root):
-    method, size = _stages(name)
+    method, size = get_method(name), load_method(name).sizes["mini"]
     for recipe in size.recipes.values():
         state = None
         for stage in recipe.stages:

@@ -33,17 +33,10 @@ def test_loss_adaptation_and_solver_equal_the_recorded_outputs_of_the_seed():
 
 @pytest.mark.parity
 @pytest.mark.data
-def test_neighbours_and_votes_equal_the_recorded_outputs_of_the_seed(root):
-    with np.load(shared(root)) as arrays:
-        assert failed({k: arrays[k] for k in arrays.files if k.startswith("knn_")}) == []
-
-
-@pytest.mark.parity
-@pytest.mark.data
 @pytest.mark.slow
-def test_the_published_network_equals_the_recorded_outputs_of_the_seed(root):
+def test_neighbours_votes_and_the_published_network_equal_the_recorded_outputs_of_the_seed(root):
     with np.load(shared(root)) as arrays:
-        assert failed({k: arrays[k] for k in arrays.files if k.startswith("net_")}) == []
+        assert failed({k: arrays[k] for k in arrays.files if k.startswith(("knn_", "net_"))}) == []
 
 
 @pytest.mark.parity

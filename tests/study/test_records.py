@@ -196,6 +196,7 @@ OWN_FILES = {
     "inference/classify.py": "finished blocks of a job's own state",
     "inference/own/segment.py": "the state of a user's clip",
     "inference/own/kept.py": "what a user's folder of masks says of itself",
+    "inference/own/correct.py": "what a user's folder of masks says of itself",
     "commands/score.py": "earlier scores of a user's masks",
 }
 
