@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vosrepro.base.errors import DamagedError
 from vosrepro.commands import report as command
 from vosrepro.datasets import benchmark_videos
 from vosrepro.reporting import load_table, metrics, render
@@ -245,3 +246,15 @@ def test_a_published_speed_stands_beside_both_conventions(finished: Plan, tmp_pa
     assert row.rate_of_sequences == pytest.approx(1.02 * row.cells["FPS"].mean)
     page = (render(finished, tmp_path, outlets=False)[0]).read_text()
     assert f"{rate(row.rate_of_sequences)} as mean of sequences" in page
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "plots/training.csv", "plots/selection.csv", "plots/scores.csv"])
+def test_pages_are_not_written_beside_files_that_say_something_else(own_copy: Plan, tmp_path: Path, name: str) -> None:
+    render(own_copy, tmp_path)
+    render(own_copy, tmp_path, outlets=False)
+    path = own_copy.results / name
+    path.write_text(path.read_text().replace("1", "7"))
+    with pytest.raises(DamagedError, match=f"{name} says something else than the results .*run the same command again"):
+        render(own_copy, tmp_path, outlets=False)
+    assert not path.exists()
+    assert not (own_copy.results / "metrics.json").exists()  # so that the rule which makes all of them is due

@@ -63,9 +63,14 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
+def json_text(value: Any) -> str:
+    """JSON as in all of our files: sorted keys, two spaces, a final newline, no NaN."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
-    """Write JSON atomically: sorted keys, two spaces, a final newline, no NaN."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write `json_text` atomically."""
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path | str) -> Any:

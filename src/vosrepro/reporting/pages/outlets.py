@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vosrepro.base.files import csv_text, write_json, write_text
+from vosrepro.base.files import csv_text, json_text, write_text
 from vosrepro.reporting.evidence.table import Table
+from vosrepro.study.integrity import damaged
 from vosrepro.study.paths import study_metrics, study_plot
 
 _TRAINING_POINTS = 200
@@ -26,18 +27,35 @@ def metrics_tree(table: Table) -> dict[str, Any]:
     return tree
 
 
-def write_outlets(table: Table) -> list[Path]:
-    """Write metrics.json and plots/{training,selection,scores}.csv of a study."""
+def _outlets(table: Table) -> dict[Path, str]:
+    """metrics.json and plots/{training,selection,scores}.csv of a study, and what is in them."""
     study = table.plan.study.study
-    write_json(study_metrics(study), metrics_tree(table))
     plots = {
         "training": training_rows(table),
         "selection": selection_rows(table),
         "scores": score_rows(table),
     }
-    for name, rows in plots.items():
-        write_text(study_plot(study, name), csv_text(rows))
-    return [study_metrics(study), *(study_plot(study, name) for name in plots)]
+    texts = {study_plot(study, name): csv_text(rows) for name, rows in plots.items()}
+    return {study_metrics(study): json_text(metrics_tree(table)), **texts}
+
+
+def write_outlets(table: Table) -> list[Path]:
+    """Write the files of a study that other tools read."""
+    texts = _outlets(table)
+    for path, text in texts.items():
+        write_text(path, text)
+    return list(texts)
+
+
+def check_outlets(table: Table) -> None:
+    """Compare those files, where they are, with what the page is going to say.
+
+    Raises:
+        DamagedError: naming one that says something else.
+    """
+    for path, text in _outlets(table).items():
+        if path.is_file() and path.read_bytes() != text.encode():
+            raise damaged(path, "says something else than the results", made_with=study_metrics(table.plan.study.study))
 
 
 def training_rows(table: Table) -> list[list[Any]]:

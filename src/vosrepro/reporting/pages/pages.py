@@ -25,7 +25,7 @@ from vosrepro.reporting.pages.cards import load_card
 from vosrepro.reporting.pages.charts import dot_strip
 from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
 from vosrepro.reporting.pages.filmstrip import filmstrip
-from vosrepro.reporting.pages.outlets import metrics_tree, write_outlets
+from vosrepro.reporting.pages.outlets import check_outlets, metrics_tree, write_outlets
 from vosrepro.reporting.pages.per_sequence import beside_published, single_changes
 from vosrepro.reporting.pages.picture import legend, picture
 from vosrepro.reporting.pages.provenance import command_of, summaries, trails
@@ -57,15 +57,18 @@ def render(
         out: folder of the pages.
         partial: write partial.html and <study>-partial/ instead, and no metrics: for a look while
             the workflow runs.
-        outlets: whether to write metrics and plots too.
+        outlets: whether to write metrics and plots too; else those that are there must say the same.
 
     Returns:
         The files written, all.html first.
 
     Raises:
         ConfigError: if params/published.csv or the expected results are malformed.
+        DamagedError: if metrics or plots say something else than the results.
     """
     table = load_table(plan)
+    if not (outlets or partial):
+        check_outlets(table)
     out = Path(out)
     name = "partial" if partial else "all"
     study = plan.study.study
