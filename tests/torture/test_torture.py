@@ -19,6 +19,8 @@ from vosrepro.base.machine import usable_cores
 
 #: No fault begins later; those that run then may end.
 SECONDS = float(os.environ.get("TORTURE_S", "1100"))
+#: At most so many faults, the same of a seed on every machine; 0: as many as there is time for.
+MOST = int(os.environ.get("TORTURE_FAULTS", "0"))
 SEED = int(os.environ.get("TORTURE_SEED", "0"))
 LEAST = 100
 
@@ -44,7 +46,9 @@ def shown(row: Row) -> str:
 
 def change_a_number(folder):
     path = folder / "results/toy/metrics.json"
+    before = path.stat()
     path.write_text(path.read_text().replace("J-Mean", "J-Meen"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # no rule is due, so nobody looks
 
 
 @pytest.mark.torture
@@ -58,6 +62,7 @@ def test_every_fault_ends_in_the_undisturbed_numbers_or_in_a_remedy_that_works(t
     whole = [partial(torment_whole, study, fault, tmp_path / f"whole-{n}") for n, fault in enumerate(WHOLE)]
     # A whole workflow now and then among the many small ones: a short run meets both.
     tasks = [task for n, small in enumerate(few) for task in (*whole[n // 8 : n // 8 + 1] * (n % 8 == 7), small)]
+    tasks = tasks[: MOST or None]
     rows = []
     for row in side_by_side(tasks, count=usable_cores(), longest_s=SECONDS):
         rows.append(row)
@@ -67,7 +72,7 @@ def test_every_fault_ends_in_the_undisturbed_numbers_or_in_a_remedy_that_works(t
     with capsys.disabled():
         print(f"{len(rows)} of {len(tasks)} faults tried (seed {SEED}), {len(failed)} failed")
     assert not failed, "\n".join(f"{row.name}: {row.fault}" for row in failed)
-    assert SECONDS < 1000 or len(rows) >= LEAST
+    assert SECONDS < 1000 or len(rows) >= min(LEAST, len(tasks))
 
 
 @pytest.mark.parametrize(
