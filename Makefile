@@ -3,7 +3,7 @@
 # make test-fast   ... and those that take less than three seconds each
 # make test-long   ... and those that take a minute or more each
 # make mutants  plant faults into a copy of the package; the tests that should notice each must fail
-# make torture  break a tiny study in a hundred ways; each must heal, or say how (20 minutes; TORTURE_S=300 for fewer)
+# make torture  break a tiny study in a hundred ways; each must heal, or say how (20 minutes; TORTURE_FAULTS=30 for fewer)
 # make gpu-check  accuracy and speed of everything on a CUDA device against the goals (about eight minutes, no data needed)
 # make all-data  generate all of the mini data and compare their hash with the recorded one
 # make slurm-test  run a tiny study on a SLURM cluster of two nodes on this machine (Debian: installs slurm-wlm, munge)
