@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from vosrepro.base.files import csv_text, write_text
+from vosrepro.base.files import write_text
 from vosrepro.reporting.evidence.table import Row, Table, metrics_of
+from vosrepro.reporting.forms import Sheet, as_csv, as_latex, as_markdown
 from vosrepro.reporting.pages.formats import metric_name, points, rate, signed
-
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_SPECIAL |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-_SPECIAL |= {"−": "$-$", "±": r"$\pm$", "≠": r"$\neq$", "≥": r"$\geq$", "Δ": r"$\Delta$", "–": "--"}
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table ready to be written: cells are text, notes are numbered in the rows' last column."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
 
 
 def export(table: Table, folder: Path) -> list[Path]:
@@ -47,54 +33,8 @@ def sheet(table: Table, benchmark: str) -> Sheet:
     of_study = [d.text for d in table.deviations if d.scope == "study"]
     notes = list(dict.fromkeys([*of_study, *(d.text for row in table.on(benchmark) for d in row.deviations)]))
     rows = tuple(_cells(row, others, [notes.index(d.text) + 1 for d in row.deviations]) for row in table.on(benchmark))
-    return Sheet(f"{params.title}, study {table.plan.study.study}", header, rows, tuple(notes))
-
-
-def as_csv(made: Sheet) -> str:
-    """Cells with commas between them, the notes as comments at the end."""
-    notes = [f"# {number}: {text}\n" for number, text in enumerate(made.notes, 1)]
-    return csv_text([made.header, *made.rows]) + "".join(notes)
-
-
-def as_markdown(made: Sheet) -> str:
-    """A table with numbers to the right, the notes as a list."""
-    rules = ["---" if place < 3 else "---:" for place in range(len(made.header))]
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in (made.header, rules, *made.rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    notes = [f"{number}. {text}" for number, text in enumerate(made.notes, 1)]
-    return "\n".join([f"**{made.title}**", "", *lines, "", *notes, ""])
-
-
-def as_latex(made: Sheet) -> str:
-    """A `table*` for booktabs, in the order of the rows, the notes below it."""
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(map(latex, cells)) + r" \\"
-
-    notes = [rf"\par\footnotesize {number}: {latex(text)}" for number, text in enumerate(made.notes, 1)]
-    return "\n".join(
-        [
-            r"% needs \usepackage{booktabs}",
-            r"\begin{table*}",
-            r"\centering\small",
-            rf"\caption{{{latex(made.title)}}}",
-            rf"\begin{{tabular}}{{lll{'r' * (len(made.header) - 3)}}}",
-            r"\toprule",
-            line(made.header),
-            r"\midrule",
-            *map(line, made.rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *notes,
-            r"\end{table*}",
-            "",
-        ]
-    )
-
-
-def latex(text: str) -> str:
-    """Text with LaTeX's special signs escaped."""
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
+    study = table.plan.study.study
+    return Sheet(f"{study}:{benchmark}", f"{params.title}, study {study}", header, rows, tuple(notes))
 
 
 def _cells(row: Row, others: Sequence[str], notes: Sequence[int]) -> tuple[str, ...]:
@@ -113,5 +53,16 @@ def _cells(row: Row, others: Sequence[str], notes: Sequence[int]) -> tuple[str, 
         rate(row.cells["FPS"].mean),
         str(len(main.seeds)),
         row.verdict.label,
-        ", ".join(map(str, notes)),
+        _ranges(notes),
     )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in order, three or more in a row as first and last: "2, 5-8"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
