@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import os
 import pickle
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from mini_clips import mini_setup, moving_clip
 
 from vosrepro.base.errors import CheckpointError
 from vosrepro.base.files import file_digest, write_json
 from vosrepro.base.labels import write_labels
 from vosrepro.inference.own import segment
-from vosrepro.inference.own.own_clip import OwnClip, open_images
 from vosrepro.inference.own.segment import Job, segment_clip
-from vosrepro.inference.own.setup import Setup
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
-from vosrepro.methods import REGISTRY, get_method
-from vosrepro.study.params import load_method
-from vosrepro.study.plan import variant_settings
-from vosrepro.weights.files import build_model, save_weights
+from vosrepro.methods import REGISTRY
 
 CPU = torch.device("cpu")
-
-
-def mini_setup(method: str, folder: Path) -> Setup:
-    """The method at mini size with random weights."""
-    params = load_method(method)
-    size = params.sizes["mini"]
-    model = dict(size.model)
-    weights = None
-    if get_method(method).build is not None:
-        network = build_model(method, model, weights=None, seed=0, device=CPU)
-        assert network is not None
-        weights = folder / "w.safetensors"
-        save_weights(weights, network.state_dict(), {"method": method, "model": model})
-    settings = variant_settings(params, size, params.default_variant)
-    return Setup(method, weights, model, params.default_variant, settings, None, "test")
-
-
-def clip(folder: Path) -> OwnClip:
-    """Ten frames; object 3 begins first, object 1 on frame 5."""
-    (folder / "frames").mkdir()
-    rng = np.random.default_rng(0)
-    background = rng.integers(0, 90, (64, 96, 3), dtype=np.uint8)
-    for index in range(10):
-        image = background.copy()
-        for top, color in ((6, 220), (36, 150)):
-            image[top : top + 20, 8 + 3 * index : 36 + 3 * index] = color
-        cv2.imwrite(str(folder / f"frames/{index}.png"), image)
-    for name, index, objects in (("a", 0, ((3, 6),)), ("b", 5, ((3, 6), (1, 36)))):
-        labels = np.zeros((64, 96), np.uint8)
-        for identity, top in objects:
-            labels[top : top + 20, 8 + 3 * index : 36 + 3 * index] = identity
-        write_labels(folder / f"{name}.png", labels)
-    return OwnClip(open_images(folder / "frames"), {"0": folder / "a.png", "5": folder / "b.png"})
 
 
 @pytest.mark.resume
@@ -65,7 +26,7 @@ def clip(folder: Path) -> OwnClip:
 @pytest.mark.parametrize("method", list(REGISTRY))
 def test_every_method_goes_on_exactly(method, stop, tmp_path, in_root, monkeypatch):
     torch.manual_seed(0)
-    setup, video = mini_setup(method, tmp_path), clip(tmp_path)
+    setup, video = mini_setup(method, tmp_path), moving_clip(tmp_path)
     segment_clip(Job(video, setup, tmp_path / "whole", CPU, None))
     whole = {p.name: file_digest(p) for p in (tmp_path / "whole").glob("*.png")}
     assert len(whole) == 10
@@ -104,7 +65,7 @@ def test_every_method_goes_on_exactly(method, stop, tmp_path, in_root, monkeypat
 
 @pytest.mark.resume
 def test_changed_masks_or_a_damaged_state_start_the_clip_anew(tmp_path, in_root, monkeypatch):
-    setup, video = mini_setup("copy", tmp_path), clip(tmp_path)
+    setup, video = mini_setup("copy", tmp_path), moving_clip(tmp_path)
     monkeypatch.setattr(segment, "SAVE_EVERY_S", 0.0)
     job = Job(video, setup, tmp_path / "cut", CPU, None)
 

@@ -8,7 +8,7 @@ from mini_batches import clip_batch, first_mask, settings, smooth_video
 from torch import nn
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.types import Counting, MetaOrdered, Previewing, Skipping, Viewed
+from vosrepro.base.types import Correctable, Counting, MetaOrdered, Previewing, Skipping, Viewed
 from vosrepro.methods import REGISTRY, get_method
 from vosrepro.study.params import load_method
 
@@ -68,6 +68,20 @@ def test_an_object_that_begins_later_gets_its_own_channel_and_its_mask(new):
         _check(segmenter.step(frames[3]), 2, size)
 
 
+def test_a_corrected_mask_is_taken_with_objects_that_are_not_seen_and_one_that_begins(new):
+    size, segmenter = SIZES[0], new()
+    if not isinstance(segmenter, Correctable):
+        return  # TRAITS below says which
+    frames = smooth_video(size, frames=4)
+    mended = torch.zeros(size, dtype=torch.uint8)
+    mended[4:24, 8:40], mended[40:60, 60:90] = 1, 3  # object 2 is not drawn
+    with torch.inference_mode():
+        segmenter.init(frames[0], first_mask(size, 2))
+        segmenter.step(frames[1])
+        segmenter.correct(frames[2], mended)
+        _check(segmenter.step(frames[3]), 3, size)
+
+
 def test_two_runs_give_the_same_result(new):
     frames, mask = smooth_video(SIZES[0]), first_mask(SIZES[0], 2)
     for one, other in zip(_run(new(), frames, mask), _run(new(), frames, mask), strict=True):
@@ -110,16 +124,19 @@ class _Counted(nn.Module):
 
 #: Optional traits by method: a misspelt one would be silently without effect.
 TRAITS = {
-    "stm": {Previewing},
-    "frtm": {MetaOrdered},
-    "mtmfi": {MetaOrdered, Skipping},
-    "gfrtm": {MetaOrdered, Counting},
+    "copy": {Correctable},
+    "flow": {Correctable},
+    "stm": {Correctable, Previewing},
+    "pml": {Correctable},
+    "frtm": {Correctable, MetaOrdered},
+    "mtmfi": {Correctable, MetaOrdered, Skipping},
+    "gfrtm": {Correctable, MetaOrdered, Counting},
     "parts": {Viewed},
 }
 
 
 def test_a_segmenter_has_the_traits_that_are_known_of_it(new, name):
-    every = {Previewing, MetaOrdered, Skipping, Counting, Viewed}
+    every = {Correctable, Previewing, MetaOrdered, Skipping, Counting, Viewed}
     segmenter = new()
     assert {trait for trait in every if isinstance(segmenter, trait)} == TRAITS.get(name, set())
     assert (get_method(name).draw is not None) == isinstance(segmenter, Viewed)

@@ -77,6 +77,21 @@ class Previewing(Protocol):
 
 
 @runtime_checkable
+class Correctable(Protocol):
+    """Can be told in the middle of a video what a frame shows."""
+
+    def correct(self, frame: Frame, mask: Labels) -> None:
+        """Take the next frame with all of its labels, in place of `step`.
+
+        Args:
+            frame: as of `step`.
+            mask: the objects so far where they are seen, and 0 elsewhere; ids from N+1 on are objects that begin. What
+                is remembered of earlier frames stays, and this one is remembered like an annotated frame.
+        """
+        ...
+
+
+@runtime_checkable
 class MetaOrdered(Protocol):
     """Can imitate evaluations that write the k-th object to appear with the k-th id of the video's list."""
 

@@ -16,7 +16,8 @@ draws the finished masks over the clip (.mp4 or .webm). Masks of another clip, a
 those that you changed, are replaced with --force only.
 
 A method went wrong at frame 40? Copy that mask, mend the copy, and give the same call with --correct 40=mended.png:
-masks before it stay, the rest is made again from it. --preview 3 makes the first three seconds, in its own folder.
+masks before it stay, and the rest is made again by a method that remembers the frames before and your mask (it sees
+them again, which takes the time that they took). --preview 3 makes the first three seconds, in its own folder.
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ On a GPU a thread decodes frames ahead into page-locked memory while the device 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.types import MetaOrdered, Previewing, Skipping
+from vosrepro.base.types import Correctable, MetaOrdered, Previewing, Skipping
 from vosrepro.inference.clock import FrameClock, FrameTime
 from vosrepro.inference.sources import Source, VideoFiles, read_ahead
 from vosrepro.methods.common.masks import most_likely, one_hot
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vosrepro.base.types import Segmenter
     from vosrepro.datasets import Video
 
+Call = Literal["init", "correct", "step"]
 #: Frames whose labels wait on a GPU before one copy to the host; on a CPU each comes at once.
 _BLOCK = 32
 #: Frames that a method with `preview` is shown at once, on CUDA.
@@ -73,6 +74,13 @@ class Objects:
             table[identity] = len(self.ids)
         return table[labels]
 
+    def number(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of a frame on which the mask of every object is given; unknown ones begin."""
+        begun = self.add(labels, set(np.unique(labels).tolist()) - {0})
+        table = np.zeros(256, np.uint8)
+        table[self.ids] = np.arange(1, len(self.ids) + 1)
+        return np.where(begun > 0, begun, table[labels])
+
     def restore(self, labels: np.ndarray) -> np.ndarray:
         """Labels 0..N as the data set's ids."""
         table = np.zeros(256, np.uint8)
@@ -93,6 +101,7 @@ def segment_video(  # noqa: PLR0913, options by name
     preview: bool | None = None,
     block: int | None = None,
     keep_given: bool = True,
+    corrected: Collection[str] = (),
 ) -> Iterator[Result]:
     """Segment a video frame by frame, from the first annotated frame to the end.
 
@@ -109,6 +118,7 @@ def segment_video(  # noqa: PLR0913, options by name
         block: frames whose labels wait on the device before one copy to the host; None: 32 on CUDA, else 1.
         keep_given: whether the result shows an object's given mask where it begins; else what the method makes of
             the mask at the evaluation size, brought back to the size of the files.
+        corrected: frames after the first whose labels are all given; the method must be `Correctable`.
 
     Yields:
         One result for each frame.
@@ -136,8 +146,7 @@ def segment_video(  # noqa: PLR0913, options by name
     clock = FrameClock(device)
     pending: list[tuple[str, str, int, torch.Tensor]] = []
     size: tuple[int, ...] | None = None
-    preview = device.type == "cuda" if preview is None else preview
-    ahead = _Ahead(segmenter, device, short_side_px, wanted=preview)
+    ahead = _Ahead(segmenter, device, short_side_px, wanted=device.type == "cuda" if preview is None else preview)
     block = block or (_BLOCK if device.type == "cuda" else 1)
     for index, image in ahead.shown(read_ahead(source, range(first, stop), device)):
         name = names[index]
@@ -147,16 +156,18 @@ def segment_video(  # noqa: PLR0913, options by name
                 f"frame {name} of {source.name} is {image.shape[1]}x{image.shape[0]} pixels but the "
                 f"frames before it are {size[1]}x{size[0]}: all frames of a video need one size"
             )
-        given = _given(source, name, begins, objects, image.shape[:2])
+        call: Call = "init" if index == first else "correct" if name in corrected else "step"
+        starting = None if call == "correct" else begins.get(name, set())
+        given = _given(source, name, starting, objects, image.shape[:2])
         clock.start()
         ahead.preview(index)
         labels = (
             _unsegmented(image, given, device)
             if idle
-            else _advance(segmenter, image, given, index == first, device, short_side_px, keep_given)
+            else _advance(segmenter, image, given, call, device, short_side_px, keep_given)
         )
         clock.stop()
-        pending.append((name, "init" if index == first else "step", len(objects.ids), labels))
+        pending.append((name, "init" if call == "init" else "step", len(objects.ids), labels))
         if len(pending) == block or index == stop - 1:
             yield from _flush(source.name, pending, clock, objects)
             pending = []
@@ -196,9 +207,10 @@ class _Ahead:
 
 
 def _given(
-    source: Source, name: str, begins: dict[str, set[int]], objects: Objects, size: tuple[int, ...]
+    source: Source, name: str, starting: set[int] | None, objects: Objects, size: tuple[int, ...]
 ) -> np.ndarray | None:
-    if name not in begins:
+    """Masks of the objects that start on a frame, None if none does; where that is not known, of all objects."""
+    if starting is not None and not starting:
         return None
     labels = source.labels(name)
     if labels.shape != size:
@@ -206,8 +218,10 @@ def _given(
             f"{source.where(name)} is {labels.shape[1]}x{labels.shape[0]} pixels but its image "
             f"is {size[1]}x{size[0]}: restore the original files of {source.name}"
         )
+    if starting is None:
+        return objects.number(labels)
     first = not objects.ids
-    given = objects.add(labels, begins[name])
+    given = objects.add(labels, starting)
     if first and not objects.ids:
         raise DataError(
             f"{source.where(name)} has no object pixel, so {source.name} cannot be tracked: "
@@ -229,7 +243,7 @@ def _advance(
     segmenter: Segmenter,
     image: torch.Tensor,
     given: np.ndarray | None,
-    first: bool,
+    call: Call,
     device: torch.device,
     short_side_px: int | None,
     keep_given: bool,
@@ -239,7 +253,11 @@ def _advance(
     size = (frame.shape[1], frame.shape[2])
     mask = None if given is None else torch.from_numpy(given).to(device, non_blocking=True)
     small = None if mask is None else resize_labels(mask, size)
-    if first:
+    if call == "correct":
+        assert mask is not None and small is not None and isinstance(segmenter, Correctable)
+        segmenter.correct(frame, small)
+        return mask
+    if call == "init":
         assert mask is not None and small is not None
         segmenter.init(frame, small)
         if keep_given or size == (height, width):

@@ -1,14 +1,14 @@
 """Go on with a corrected mask: what was made before its frame stays, the rest of the clip is segmented again.
 
-The method begins anew with the corrected mask, so it follows what the person drew; what it remembered of earlier
-frames is not used, since that led to what was corrected.
+What a method remembers cannot be recovered from masks, so the frames before are shown to it once more; it comes to the
+same state, and takes the corrected mask as a given one. A method that cannot (see `Correctable`) begins anew there.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ import numpy as np
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json
-from vosrepro.base.labels import write_labels
+from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.base.targets import inside
+from vosrepro.base.types import Correctable
 from vosrepro.inference.own.drawn import read_mask
 from vosrepro.inference.own.kept import RECORD, clear, whole
 from vosrepro.inference.own.own_clip import OwnClip
@@ -27,12 +28,31 @@ from vosrepro.study.digests import clip_identity
 from vosrepro.weights.files import inference_model
 
 if TYPE_CHECKING:
+    from vosrepro.base.types import Segmenter
     from vosrepro.inference.clock import FrameTime
+    from vosrepro.inference.runner import Result
 
 log = logging.getLogger(__name__)
 
 
-class _Corrected:
+class _Mended:
+    """A clip, as a `Source`, some of whose frames have masks that a person corrected."""
+
+    def __init__(self, clip: OwnClip | _Rest, masks: Mapping[str, Path]) -> None:
+        self._clip, self.masks = clip, masks
+        self.name, self.frame_names, self.starts = clip.name, clip.frame_names, clip.starts
+        self.image = clip.image
+
+    def labels(self, frame: str) -> np.ndarray:
+        """See `Source.labels`."""
+        return read_mask(self.masks[frame]) if frame in self.masks else self._clip.labels(frame)
+
+    def where(self, frame: str) -> Path:
+        """See `Source.where`."""
+        return self.masks[frame] if frame in self.masks else self._clip.where(frame)
+
+
+class _Rest:
     """The rest of a clip from a corrected frame on, as a `Source`: objects that are not drawn there have ended."""
 
     def __init__(self, clip: OwnClip, place: int, mask: Path) -> None:
@@ -42,11 +62,8 @@ class _Corrected:
         drawn = {int(value) for value in np.unique(read_mask(mask)) if value}
         later = {i: start for i, start in clip.starts.items() if start in self.frame_names[1:] and i not in drawn}
         self.starts: Mapping[int, str] = {**dict.fromkeys(sorted(drawn), self.frame_names[0]), **later}
-        ended = sorted(set(clip.starts) - set(self.starts))
-        if not self.starts:
+        if not drawn:
             raise DataError(f"{mask} has no object pixel, so there is nothing to go on with: draw each object's value")
-        if ended:
-            log.warning("%s does not show %s: they end there", mask, ", ".join(f"object {i}" for i in ended))
 
     def image(self, index: int) -> np.ndarray:
         """See `Source.image`."""
@@ -69,6 +86,13 @@ class _Corrected:
                 f"{image.shape[1]}x{image.shape[0]}: draw the mask at the size of the frame"
             )
 
+    def warn(self, *, remembered: bool) -> None:
+        """Say what becomes of objects that are not drawn."""
+        absent = [f"object {i}" for i in sorted(set(self._clip.starts) - set(self.starts))]
+        if absent:
+            fate = "it is remembered, and may come back" if remembered else "it ends there"
+            log.warning("%s does not show %s: %s", self._mask, ", ".join(absent), fate)
+
 
 def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Segment a finished clip again from a corrected frame on, and write the record.
@@ -86,7 +110,7 @@ def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], obj
         DataError: if the folder does not hold this call's masks, unchanged; nothing is deleted then.
     """
     frames = list(job.clip.frame_names)
-    place, first = frames.index(frame), min(map(frames.index, job.clip.starts.values()))
+    place = frames.index(frame)
     base, old = request_of(job), _earlier(job, mask)
     known = [tuple(one) for one in old.get("corrections", [])]
     asked = [one for one in known if frames.index(one[0]) < place] + [(frame, file_digest(mask))]
@@ -94,11 +118,15 @@ def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], obj
         raise DataError(f"{job.out} holds masks that were asked for differently: give the earlier call's arguments too")
     if asked == known and whole(job.out, old):
         return {**old, "reused": True}
+    first = min(map(frames.index, [*job.clip.starts.values(), *(one for one, _ in asked)]))
     kept = _before(job, old, frames[first:place])
-    rest = _Corrected(job.clip, place, mask)
+    rest = _Rest(job.clip, place, mask)
     rest.check()
     setup = job.setup
     model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
+    segmenter = get_method(setup.method).segmenter(model, **job.settings)
+    again = place > first and isinstance(segmenter, Correctable)
+    rest.warn(remembered=again)
     clear(job.out, old, keep=[job.mask(name).name for name in kept])
     request = value_digest([base, asked])
     begun = {"identity": clip_identity(request, setup.method), "request": request, "base": base, "corrections": asked}
@@ -106,14 +134,39 @@ def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], obj
     begun["masks"] |= {job.mask(name).name: digest for name, digest in kept.items()}
     write_json(job.out / RECORD, begun)
     started = time.monotonic()
+    masks = {**{one: job.mask(one) for one, _ in asked}, frame: mask}
+    results = _seen_again(job, segmenter, masks, kept) if again else results_of(job, segmenter, rest)
     times: list[FrameTime] = []
     digests = dict(kept)
-    for result in results_of(job, get_method(setup.method).segmenter(model, **job.settings), rest):
+    for result in results:
         write_labels(job.mask(result.frame), result.labels)
         digests[result.frame] = file_digest(job.mask(result.frame))
         times.append(result.time)
         progress()
     return close_record(job, begun, times, digests, earlier=len(kept), started=started)
+
+
+def _seen_again(job: Job, segmenter: Segmenter, masks: Mapping[str, Path], kept: Mapping[str, str]) -> Iterator[Result]:
+    """Results from the corrected frame on, of a segmenter that saw all frames before it.
+
+    Args:
+        job: see `Job`.
+        segmenter: the method.
+        masks: corrections by frame, earlier ones too, which are the masks that stay of their frames.
+        kept: frames whose masks stay.
+    """
+    names = list(kept)
+    first, last = names[0], names[-1]
+    clip = job.clip if first not in masks else _Rest(job.clip, list(job.clip.frame_names).index(first), masks[first])
+    later = [frame for frame in masks if frame != first]
+    differing = 0
+    for result in results_of(job, segmenter, _Mended(clip, masks), corrected=later):
+        if result.frame not in kept:
+            yield result
+        elif not np.array_equal(result.labels, read_labels(job.mask(result.frame))):
+            differing += 1
+        if differing and result.frame == last:
+            log.warning("%d masks before came out otherwise than the earlier call made them; they stay", differing)
 
 
 def _earlier(job: Job, mask: Path) -> dict[str, Any]:

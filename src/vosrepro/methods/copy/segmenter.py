@@ -25,6 +25,11 @@ class CopySegmenter:
         self._objects = first_objects(frame, mask)
         self._labels = mask.clone()
 
+    def correct(self, frame: torch.Tensor, mask: torch.Tensor) -> None:  # noqa: ARG002, an argument of the trait
+        """Remember this mask instead."""
+        self._objects = max(self._objects, int(mask.max()))
+        self._labels = mask.clone()
+
     def step(self, frame: torch.Tensor, new: torch.Tensor | None = None) -> torch.Tensor:
         """Return the remembered masks as 0/1 probabilities (N+1, H, W)."""
         if self._labels is None:

@@ -60,6 +60,13 @@ class FlowSegmenter:
         self._grey, self._probabilities = grey, warped
         return torch.from_numpy(warped).permute(2, 0, 1).contiguous().to(frame.device)
 
+    def correct(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
+        """Go on from this frame and its mask."""
+        if self._probabilities is None:
+            raise RuntimeError("init must be called before correct")
+        objects = max(self._probabilities.shape[2] - 1, int(mask.max()))
+        self._grey, self._probabilities = _grey(frame), _channels_last(one_hot(mask, range(objects + 1)))
+
 
 def _grey(frame: torch.Tensor) -> np.ndarray:
     rgb = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -140,7 +140,25 @@ class FRTMSegmenter:
             self._add(frame, starts)
         return probabilities
 
+    def correct(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
+        """Remember a frame with its given masks, and re-train the target models at once."""
+        if self._size is None:
+            raise RuntimeError("init must be called before correct")
+        old, objects = self.objects, max(self.objects, int(mask.max()))
+        masks = one_hot(mask, range(1, objects + 1))
+        self._observe(frame, masks[:old])
+        for target in self.targets.values():
+            target.update(masks[:old], now=True)
+        if objects > old:
+            self._add(frame, masks[old:])
+
     # ------------------------------------------------------------------------- the method's parts
+
+    def _observe(self, frame: torch.Tensor, masks: torch.Tensor) -> None:  # noqa: ARG002, of those who keep more
+        """See a frame whose masks (O, H, W) of all objects so far are given."""
+        features = self.model.backbone(frame[None])
+        for level, target in self.targets.items():
+            target.score(features[level])
 
     def _probabilities(self, frame: torch.Tensor) -> torch.Tensor:
         """(O, H, W) of the objects so far."""

@@ -217,12 +217,13 @@ class TargetModels:
         maps = self.filters[index].mT @ self.current
         return gather_taps(maps, self._size).view(-1, 1, *self._size).to(features.dtype)
 
-    def update(self, soft: torch.Tensor, rows: Sequence[int] | None = None) -> None:
+    def update(self, soft: torch.Tensor, rows: Sequence[int] | None = None, *, now: bool = False) -> None:
         """Remember the frame that was scored last, and re-train the filters that are due.
 
         Args:
             soft: (n, H, W) merged soft masks of the objects that were scored last.
             rows: the objects of that call.
+            now: all filters are due.
         """
         chosen = self._rows(rows)[1]
         hard = soft > 0.5
@@ -230,7 +231,7 @@ class TargetModels:
         soft = soft.to(self.settings.torch_dtype)
         terms = self._terms(soft, pixel_weights(hard, self.settings.hinge))
         self.samples.insert(chosen, self.current, terms, valid, self._updated_weights)
-        due = [i for i, row in enumerate(chosen) if self.tracked[row] % self.settings.every == 0]
+        due = [i for i, row in enumerate(chosen) if now or self.tracked[row] % self.settings.every == 0]
         if due:
             self._retrain([chosen[i] for i in due], valid if len(due) == len(valid) else valid[due])
 

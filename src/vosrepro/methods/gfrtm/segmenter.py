@@ -94,6 +94,12 @@ class GFRTMSegmenter(FRTMSegmenter):
             self.scores = torch.cat([self.scores, previous])
             self.stored = torch.cat([self.stored, stored])
 
+    def _observe(self, frame: torch.Tensor, masks: torch.Tensor) -> None:
+        features = self.model.backbone(frame[None])
+        score = self.targets["layer4"].score(features["layer4"])
+        self.stored = self.network.refiner.levels(_DEEP, features, [score], None)
+        self.scores = F.interpolate(masks[:, None].to(score.dtype), score.shape[-2:], mode="nearest")
+
     def _probabilities(self, frame: torch.Tensor) -> torch.Tensor:
         assert self._size is not None
         features = self.model.backbone.shallow(frame[None])

@@ -102,6 +102,15 @@ class PMLSegmenter:
         probs = self._refinement.apply(frame, pixels)
         return probs if new is None else self._join(cells, size, probs, frame, new)
 
+    def correct(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
+        """Let all cells of a frame with a given mask join the pool."""
+        if self._objects == 0:
+            raise RuntimeError("init must be called before correct")
+        self._objects = max(self._objects, int(mask.max()))
+        cells, size = self._embed(frame)
+        self._pool.give(cells, self._fractions(mask, size).flatten(1).T)
+        self._time += 1
+
     def add_clicks(self, frame: torch.Tensor, points: Mapping[tuple[int, int], int]) -> None:
         """Let a person's clicks join the pool: {(row, column) in pixels: label 0..N}.
 

@@ -90,17 +90,24 @@ class STMSegmenter:
         self._objects = first_objects(frame, mask)
         self.padding = Padding.to_multiple(*frame.shape[-2:], multiple=self._model.stride)
         self._index = self._last_permanent = 0
-        truth = self.padding.apply(one_hot(mask, range(1, self._objects + 1)))
         x = self._prepare(frame[None])
         height, width = (n // self._model.stride for n in x.shape[-2:])
         # One memory serves one video: a second `init` starts anew.
         self._memory = MemoryBank(height * width, max_entries=self._max_entries)
-        if self._model.aggregates_first:
-            first = aggregate(truth)
-        else:
-            first = torch.cat([1 - truth.sum(dim=0, keepdim=True), truth])
-        self._remember(Pending(x, first, permanent=True))
+        self._remember(Pending(x, self._annotated(mask), permanent=True))
         self._pending = None
+
+    @torch.inference_mode()
+    def correct(self, frame: torch.Tensor, mask: torch.Tensor) -> None:
+        """Remember the next frame (3, H, W) for good, with its given label map (H, W)."""
+        if self._memory is None:
+            raise RuntimeError("init must be called before correct")
+        if self._pending is not None:
+            self._remember(self._pending)
+        self._objects = max(self._objects, int(mask.max()))
+        self._index += 1
+        self._last_permanent = self._index
+        self._pending = Pending(self._prepare(frame[None]), self._annotated(mask), permanent=True)
 
     @torch.inference_mode()
     def step(self, frame: torch.Tensor, new: torch.Tensor | None = None) -> torch.Tensor:
@@ -124,6 +131,13 @@ class STMSegmenter:
         kept = probabilities if self._model.keeps_border else self.padding.apply(inside)
         self._pending = Pending(x, kept, permanent)
         return inside
+
+    def _annotated(self, mask: torch.Tensor) -> torch.Tensor:
+        """Probabilities (N+1, H, W) of a given label map, padded."""
+        truth = self.padding.apply(one_hot(mask, range(1, self._objects + 1)))
+        if self._model.aggregates_first:
+            return aggregate(truth)
+        return torch.cat([1 - truth.sum(dim=0, keepdim=True), truth])
 
     def _prepare(self, frames: torch.Tensor) -> torch.Tensor:
         return self.padding.apply(self._model.normalize(frames).to(self._model.dtype))
