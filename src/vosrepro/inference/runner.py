@@ -132,12 +132,7 @@ def segment_video(  # noqa: PLR0913, options by name
     """
     source = video if isinstance(video, Source) else VideoFiles(video)
     names = source.frame_names
-    begins: dict[str, set[int]] = {}
-    for identity, name in source.starts.items():
-        begins.setdefault(name, set()).add(identity)
-    first = next((i for i, name in enumerate(names) if name in begins), None)
-    if first is None:
-        raise DataError(f"video {source.name} has no annotated first frame: nothing can be tracked")
+    begins, first = _beginnings(source)
     stop = len(names) if frames is None else min(len(names), first + frames)
     segmenter = new_segmenter()
     faulty = isinstance(segmenter, MetaOrdered) and segmenter.labels_in_meta_order
@@ -171,6 +166,17 @@ def segment_video(  # noqa: PLR0913, options by name
         if len(pending) == block or index == stop - 1:
             yield from _flush(source.name, pending, clock, objects)
             pending = []
+
+
+def _beginnings(source: Source) -> tuple[dict[str, set[int]], int]:
+    """Which objects begin on which frame, and the place of the first such frame."""
+    begins: dict[str, set[int]] = {}
+    for identity, name in source.starts.items():
+        begins.setdefault(name, set()).add(identity)
+    for place, name in enumerate(source.frame_names):
+        if name in begins:
+            return begins, place
+    raise DataError(f"video {source.name} has no annotated first frame: nothing can be tracked")
 
 
 class _Ahead:
