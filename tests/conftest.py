@@ -66,3 +66,21 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in the repository's root, where params/ lies."""
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, made once because that takes seconds."""
+    from shared import once
+
+    return once(tmp_path_factory, "store", _make_database) / "mlflow.db"
+
+
+def _make_database(folder: Path) -> None:
+    from vosrepro.tracking import store
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        store._open()

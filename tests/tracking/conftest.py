@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from shared import once
 
 from vosrepro.study import paths
 from vosrepro.tracking import store as tracking
@@ -28,23 +27,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, made once because that takes seconds."""
-    return once(tmp_path_factory, "store", _make_database) / "mlflow.db"
-
-
-def _make_database(folder: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        tracking._open()
-
-
 @pytest.fixture
-def store(workplace: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def store(workplace: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The default store of a working directory; its address is absolute as MLflow keeps it open."""
-    shutil.copyfile(database, workplace / "mlflow.db")
+    shutil.copyfile(mlflow_database, workplace / "mlflow.db")
     monkeypatch.setattr(tracking, "DEFAULT_STORE", f"sqlite:///{workplace / 'mlflow.db'}")
     return SimpleNamespace(open=lambda: tracking.Store("mini"), folder=workplace)
 

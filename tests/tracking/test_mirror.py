@@ -7,8 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from vosrepro.base.files import write_json
+from vosrepro.study import paths
+from vosrepro.study.records import DataManifest, SelectionRecord
 from vosrepro.tracking import processes
 from vosrepro.tracking.journal import Journal
 from vosrepro.tracking.mirror import Mirror
@@ -58,6 +61,38 @@ def test_a_study_becomes_an_experiment_with_parents_and_children(
     assert (child.status, found[PARENT].status) == ("FINISHED", "FINISHED")
     assert found[PARENT].params == {"method": "stm", "recipe": "s012", "seed": "0"}
     assert mirror.runs() == {PARENT: found[PARENT].run_id, KEY: child.run_id}
+
+
+def test_runs_name_their_data_sets_and_weights_as_records_that_mlflow_lists(
+    store: SimpleNamespace, begin: Callable[..., Journal]
+) -> None:
+    DataManifest(digest="d2", root="data").write(paths.data_manifest("mini"))
+    selected = paths.study_folder("mini") / PARENT / paths.SELECTION_RECORD
+    record = SelectionRecord(
+        step=40, metric="J&F-Mean", value=0.5, last_step=60, last_value=0.4, weights_sha256="ab" * 32, rule="best"
+    )
+    record.write(selected)
+    begin(params={"data": [{"set": "davis17-train", "repeat": 3}, {"set": "ytvos-train"}]}).end()
+    begin("select", kind="select", params={"set": "davis17-train", "sequences": ["a"]}).end()
+    begin("score", kind="score", tags={"benchmark.davis16-val": "DAVIS 2016 val"}).end()
+    for _ in range(2):  # the second adds nothing
+        Mirror("mini", store.open()).sync(final=True)
+        client = MlflowClient(f"sqlite:///{store.folder / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("mini").experiment_id
+        found = {run.info.run_name: run for run in client.search_runs([experiment])}
+        named = {
+            name: [(one.dataset.name, one.dataset.digest, one.tags[0].value) for one in run.inputs.dataset_inputs]
+            for name, run in found.items()
+        }
+        assert sorted(named["s0"]) == [("davis17-train", "d1", "training"), ("ytvos-train", "d1", "training")]
+        assert named["select"] == [("davis17-train", "d2", "selection")]
+        assert named["score"] == [("davis16-val", "d2", "evaluation")]
+        (model,) = client.search_logged_models([experiment])
+        assert (model.name, model.source_run_id) == ("stm-s012-seed0", found[PARENT].info.run_id)
+        assert (model.params["sha256"], model.params["step"]) == ("ab" * 32, "40")
+    record.model_copy(update={"weights_sha256": "cd" * 32}).write(selected)
+    Mirror("mini", store.open()).sync(final=True)
+    assert {m.params["sha256"] for m in client.search_logged_models([experiment])} == {"ab" * 32, "cd" * 32}
 
 
 def test_mirroring_again_adds_nothing(store: SimpleNamespace, begin: Callable[..., Journal]) -> None:

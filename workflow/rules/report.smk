@@ -58,4 +58,4 @@ rule report:
         study=JOBS.file,
         digest=JOBS.report(),
     shell:
-        "vosrepro report --study {params.study} --only pages > {log} 2>&1"
+        "vosrepro report --study {params.study} --only pages --record > {log} 2>&1"

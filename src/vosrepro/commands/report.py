@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write only the HTML pages, or only metrics.json and plots/*.csv (default: both)",
     )
     parser.add_argument(
+        "--record", action="store_true", help="also give verdicts and pages to MLflow, where the study was mirrored to"
+    )
+    parser.add_argument(
         "--write-expected",
         type=Target,
         metavar="CSV",
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--figures",
         type=Target,
         metavar="DIR",
-        help="write only the figures of a paper (PDF and PNG) there, drawn from the files of the study",
+        help="write only the figures of a paper (PDF and PNG) there, from the study's files, and give them to MLflow",
     )
     parser.add_argument(
         "--tables",
@@ -74,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
         write_outlets(load_table(plan))
         return 0
     pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)
+    if args.record and not args.partial:
+        from vosrepro.reporting.recorded import record_report
+
+        record_report(load_table(plan), pages)
     logging.getLogger(__name__).info("open %s", pages[0])
     return 0
 
@@ -82,6 +89,7 @@ def _figures(plan: Plan, folder: Path) -> None:
     from vosrepro.reporting import load_table
     from vosrepro.reporting.pages.comparisons import primary_row
     from vosrepro.reporting.plots import draw
+    from vosrepro.reporting.recorded import record_figures
     from vosrepro.reporting.results import results
 
     table = load_table(plan)
@@ -89,4 +97,5 @@ def _figures(plan: Plan, folder: Path) -> None:
     marked = {key: (row.recipe, row.variant) for key, row in rows.items() if row}
     note = f"study {plan.study.study}" + (", generated videos" if plan.study.data.generated else "")
     written = draw(results(plan.results), marked, folder, note=note)
+    record_figures(plan.study.study, written)
     logging.getLogger(__name__).info("%d figures in %s", len(written) // 2, folder)

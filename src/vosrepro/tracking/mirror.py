@@ -20,6 +20,7 @@ from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, value_digest
 from vosrepro.study import paths
 from vosrepro.study.records import DataManifest
+from vosrepro.tracking.inputs import datasets_of, model_of
 from vosrepro.tracking.processes import lived_at
 from vosrepro.tracking.store import Store, StoredRun, metric_name
 from vosrepro.tracking.tail import JournalState, JournalTail, MetricRow
@@ -163,6 +164,10 @@ class Mirror:
             return
         for path, folder in files:
             self.store.add_file(job.run, path, folder)
+        self.store.add_datasets(job.run, datasets_of(self.study, state))
+        model = model_of(self.study, state)
+        if model is not None:
+            self.store.add_model(self._parent(state), model)
         self.store.tag(job.run, _MIRRORED, mark)
 
     # -------------------------------------------------------------------------------- parent runs

@@ -6,6 +6,7 @@ seconds, so it is imported when a store is opened. Telemetry is switched off bef
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import BusyError
 from vosrepro.study.paths import TRACKING
+from vosrepro.tracking.inputs import DatasetRecord, ModelRecord
 from vosrepro.tracking.processes import Lock
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ _ENVIRONMENT = {
 }
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # which of its faces the UI shows
+_MODEL = "vosrepro.model"
 _OPENING_S = 120.0
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
@@ -52,6 +55,11 @@ def enabled() -> bool:
 def tracking_uri() -> str:
     """The store: MLFLOW_TRACKING_URI, or a database in the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+
+
+def made() -> bool:
+    """Whether there is a store: a database is a file that exists; of other addresses nothing is known before."""
+    return not tracking_uri().startswith("sqlite:///") or _database_identity() is not None
 
 
 def without_password(text: str) -> str:
@@ -182,6 +190,31 @@ class Store:
         target = _SERVED_FROM / root / folder
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / path.name)
+
+    def add_datasets(self, run: StoredRun, records: Iterable[DatasetRecord]) -> None:
+        """Name the data sets that a run read; what it names already stays as it is."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.digest, source_type="local", source=json.dumps(dict(one.source))),
+                [InputTag("mlflow.data.context", one.context)],
+            )
+            for one in records
+        ]
+        if inputs:
+            self._client.log_inputs(run.run_id, datasets=inputs)
+
+    def add_model(self, run: StoredRun, record: ModelRecord) -> None:
+        """Name the weights of a run once; other weights later are another model."""
+        if run.tags.get(_MODEL) == record.sha256:
+            return
+        params = {_name(name): value for name, value in record.params.items()}
+        made = self._client.create_logged_model(
+            self.experiment_id, record.name, source_run_id=run.run_id, params=params, model_type="segmentation"
+        )
+        self._client.finalize_logged_model(made.model_id, "READY")
+        self.tag(run, _MODEL, record.sha256)
 
 
 def metric_name(name: str) -> str:
