@@ -7,12 +7,14 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from vosrepro.base.types import Method
 from vosrepro.datasets.sets.catalog import TRAINING_SETS
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.methods import REGISTRY
@@ -108,6 +110,38 @@ def test_every_command_of_the_table_of_commands_is_one_of_the_command_line():
 
 def test_only_their_own_rooms_and_params_name_a_method_or_a_data_set():
     assert not [*_named_outside()]
+
+
+#: Functions that several modules have under one name because one caller asks whichever it was given: the command
+#: line its commands and benches, `python -m` a module, the registry a method, the catalog a data set.
+ROLES = {
+    "commands": {"add_arguments", "run"},
+    "lab": {"add_arguments", "run"},
+    "methods": {field.name for field in fields(Method)},
+    "datasets": {"benchmark", "truth", "training", "list_file"},
+}
+
+
+def _public_names(path: Path) -> Iterator[str]:
+    """Classes, functions and aliases of types (`Name = tuple[...]`) that a module defines, but those of `ROLES`."""
+    place = path.relative_to(PACKAGE)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) or (
+            isinstance(node, ast.FunctionDef) and node.name not in {"main", *ROLES.get(place.parts[0], ())}
+        ):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (t.id for t in targets if isinstance(t, ast.Name) and re.fullmatch("[A-Z][a-z]\\w*", t.id))
+
+
+def test_no_two_classes_functions_or_types_have_one_name():
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in {*_public_names(path)}:
+            if not name.startswith("_"):
+                places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1 or name in ROLES["methods"]} == {}
 
 
 PAGES = [p for p in [*ROOT.glob("*.md"), *PACKAGE.rglob("*.md"), *(ROOT / "params").rglob("*.md")]]

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def results(study: str | Path) -> Results:
-    """The results of a study as data frames; see `vosrepro.reporting.results.results`, imported when it is called."""
+    """The results of a study as data frames; see `vosrepro.reporting.results.read_results`, imported when called."""
     from importlib import import_module  # by name: what computes results does not depend on how they are read
 
-    return import_module("vosrepro.reporting.results").results(study)
+    return import_module("vosrepro.reporting.results").read_results(study)

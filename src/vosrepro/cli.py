@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vosrepro import __version__
 from vosrepro.base.errors import VosreproError, nearest
-from vosrepro.base.targets import compare
+from vosrepro.base.targets import refuse_arguments
 
 
 class Command(NamedTuple):
@@ -36,7 +36,13 @@ COMMANDS = (
     ),
     Command("launch", "the study, step by step", "lease devices, start one or many processes", "commands.launch"),
     Command("train", "the study, step by step", "train one stage of a recipe", "commands.train"),
-    Command("select", "the study, step by step", "choose a checkpoint on held-out videos", "commands.infer", "select"),
+    Command(
+        "select",
+        "the study, step by step",
+        "choose a checkpoint on held-out videos",
+        "commands.infer",
+        "select_checkpoint",
+    ),
     Command("resize", "the study, step by step", "scale high-resolution benchmarks down", "commands.resize"),
     Command(
         "infer",
@@ -157,7 +163,7 @@ def _dispatch(arguments: list[str]) -> int:
     )
     getattr(module, command.arguments)(parser)
     given = parser.parse_args(arguments[1:])
-    compare(vars(given))
+    refuse_arguments(vars(given))
     return int(getattr(module, command.function)(given) or 0)
 
 

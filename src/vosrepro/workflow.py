@@ -67,7 +67,7 @@ class Jobs:
         self._settings = settings
         self._started = int(time.time())
         _renew(self.file, study.model_dump(mode="json"))
-        _renew(paths.code_record(self.name), code_record(self.plan))
+        _renew(paths.code_record_path(self.name), code_record(self.plan))
 
     # ------------------------------------------------------------------ shapes of the wildcards
 

@@ -20,9 +20,9 @@ from vosrepro.base.files import read_json
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets.prepare.inventory import _files
 from vosrepro.datasets.sets.files import frame_names
-from vosrepro.datasets.sets.video import list_frames, list_masks, open_video, read_frame, read_list
+from vosrepro.datasets.sets.video import list_frames, list_masks, open_video, read_frame, read_lines
 from vosrepro.inference.own.own_clip import FolderImages, assign_masks
-from vosrepro.scoring.counting.layout import read_list as read_scored
+from vosrepro.scoring.counting.layout import read_sequence_list as read_scored
 from vosrepro.scoring.counting.trees import ArrayTree, FolderTree, ZipTree
 from vosrepro.scoring.scorer import Meta
 from vosrepro.scoring.submission import expect_davis, expect_youtube
@@ -145,7 +145,7 @@ def test_masks_with_upper_case_endings_are_read(data):
 
 def test_byte_order_marks_are_no_part_of_a_name(data):
     path = data / "ImageSets/2017/test-dev.txt"
-    assert read_list(path) == ["v"]
+    assert read_lines(path) == ["v"]
     assert read_scored(path) == ("v",)
     assert read_json(data / "meta.json")["videos"]
     assert Meta(data / "meta.json", None).starts("v") == {1: "8"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Place, Source, Target, inside, refuse, same
+from vosrepro.base.targets import Place, SourcePath, TargetPath, lies_inside, refuse, same
 from vosrepro.cli import COMMANDS, main
 from vosrepro.commands.bench import _MODULES
 
@@ -47,7 +47,7 @@ PAIRS = [
     for words, parser in ALL.items()
     for target in parser._actions
     for source in parser._actions
-    if target.type is Target and source.type is Source
+    if target.type is TargetPath and source.type is SourcePath
 ]
 
 
@@ -57,9 +57,9 @@ def test_every_argument_that_names_a_file_says_whether_it_is_read_or_written(wor
         if action.nargs == 0 or (" ".join(words), action.dest) in MIXED:
             continue
         named = {action.metavar} & FILES or {action.dest} & NAMES
-        assert action.type is not Path, f"{action.dest}: Source, Target or Place instead"
+        assert action.type is not Path, f"{action.dest}: SourcePath, TargetPath or Place instead"
         if named:
-            assert action.type in (Source, Target, Place), action.dest
+            assert action.type in (SourcePath, TargetPath, Place), action.dest
 
 
 def test_the_commands_that_write_are_known_to_these_tests():
@@ -108,6 +108,6 @@ def test_a_file_inside_of_an_input_is_not_replaced_and_a_new_one_may_be_written(
     with pytest.raises(ConfigError, match=r"--overlay .*1\.jpg is a file of the input .*frames: write to another"):
         refuse({"--overlay": frames / "1.jpg"}, [frames])
     (tmp_path / "elsewhere").symlink_to(frames)
-    assert inside(tmp_path / "elsewhere/1.jpg", frames)
+    assert lies_inside(tmp_path / "elsewhere/1.jpg", frames)
     assert same(tmp_path / "elsewhere/new.png", frames / "new.png")  # neither is there yet
     assert not same(frames / "1.jpg", frames / "2.jpg")

@@ -9,7 +9,7 @@ from fabricated import stage_record
 
 from vosrepro.cli import main
 from vosrepro.costs.jobs import MASK_BYTES, job_costs, training_bytes
-from vosrepro.costs.rates import Rate, Work, frame_identity, stage_identity
+from vosrepro.costs.rates import Rate, Work, frame_identity, sample_identity
 from vosrepro.costs.times import Extent, Known
 from vosrepro.study.params import OptimizerParams, load_study
 from vosrepro.study.plan import load_plan
@@ -35,7 +35,7 @@ def _stage(plan, stage):
 
 
 def _identity(node):
-    return stage_identity(node.method, node.model, node.params)
+    return sample_identity(node.method, node.model, node.params)
 
 
 def _job(plan, name, **known):

@@ -14,7 +14,7 @@ from vosrepro.base.labels import palette, read_labels
 from vosrepro.datasets import benchmark_videos, read_annotation, read_frame
 from vosrepro.datasets.generated import MARKER, generate, is_current, read_marker
 from vosrepro.datasets.generated.encode import label_png
-from vosrepro.datasets.generated.numbers import cosine, sine, smooth
+from vosrepro.datasets.generated.numbers import cosine, sine, smooth_integers
 from vosrepro.study.params import DataParams, load_benchmark
 
 #: Digest of the root of `small_root`.
@@ -46,14 +46,14 @@ def test_the_sine_table_is_far_from_ties_so_no_library_can_round_it_differently(
 @pytest.mark.parametrize("wrap", [True, False])
 def test_smoothing_keeps_a_constant_and_the_shape(wrap: bool):
     values = np.full((5, 7, 3), 200, np.uint16)
-    assert np.array_equal(smooth(values, wrap=wrap), values)
+    assert np.array_equal(smooth_integers(values, wrap=wrap), values)
 
 
 def test_smoothing_spreads_a_point_by_the_binomial_weights():
     values = np.zeros((5, 5), np.int64)
     values[2, 2] = 16
     expected = np.outer([0, 1, 2, 1, 0], [0, 1, 2, 1, 0])
-    assert np.array_equal(smooth(values, wrap=False), expected)
+    assert np.array_equal(smooth_integers(values, wrap=False), expected)
 
 
 @pytest.mark.parametrize("grey", [True, False])

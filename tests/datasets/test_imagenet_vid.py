@@ -11,7 +11,7 @@ import pytest
 from vosrepro.base.errors import DataError
 from vosrepro.datasets import read_annotation, read_frame, training_videos
 from vosrepro.datasets.generated.encode import box_xml
-from vosrepro.datasets.prepare.prepare import prepare
+from vosrepro.datasets.prepare.prepare import prepare_set
 from vosrepro.datasets.prepare.verification import verify
 from vosrepro.datasets.sets.boxes import box_labels, read_boxes
 from vosrepro.study.params import DataParams
@@ -142,8 +142,8 @@ def test_the_official_archive_is_prepared(small_root: Path, tmp_path: Path):
     archive = tmp_path / "ILSVRC2015_VID.tar.gz"
     with tarfile.open(archive, "w:gz") as packed:
         packed.add(small_root / VID, arcname=VID)
-    manifest = prepare("imagenet-vid", DataParams(root=str(tmp_path / "real")), [archive])
+    manifest = prepare_set("imagenet-vid", DataParams(root=str(tmp_path / "real")), [archive])
     assert manifest["parts"]["imagenet-vid"]["videos"] == 2
     assert (tmp_path / "real" / VID / "Data/VID/val").is_dir()
     with pytest.raises(DataError, match="log in at image-net.org, ILSVRC2015"):
-        prepare("imagenet-vid", DataParams(root=str(tmp_path / "elsewhere")))
+        prepare_set("imagenet-vid", DataParams(root=str(tmp_path / "elsewhere")))

@@ -9,7 +9,7 @@ import pytest
 from vosrepro.base.errors import DataError
 from vosrepro.cli import main
 from vosrepro.datasets.prepare.listing import FolderFacts, Listing
-from vosrepro.datasets.prepare.prepare import prepare
+from vosrepro.datasets.prepare.prepare import prepare_set
 from vosrepro.study.params import DataParams
 
 
@@ -60,7 +60,7 @@ def test_a_prepared_set_is_listed_and_later_damage_is_named(
     broken: DataParams, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     root = Path(broken.root)
-    prepare("davis2017", broken, out=tmp_path / "sets/davis2017.json")
+    prepare_set("davis2017", broken, out=tmp_path / "sets/davis2017.json")
     listing = tmp_path / "sets/davis2017.csv"
     rows = Listing.read(listing).rows
     video = "JPEGImages/480p/train-00"

@@ -32,7 +32,7 @@ from vosrepro.datasets.prepare.downloads import download, file_md5
 from vosrepro.datasets.sets.youtube import read_meta
 from vosrepro.study.params import DataParams
 
-prepare = prepare_module.prepare
+prepare = prepare_module.prepare_set
 
 
 def zipped(source: Path, target: Path, prefix: str) -> Path:

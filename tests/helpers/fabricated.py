@@ -24,8 +24,8 @@ from vosrepro.study.records import (
     Git,
     Hardware,
     InferenceRecord,
-    Memory,
     MlflowOutcome,
+    PeakMemory,
     Provenance,
     ScoreRecord,
     SelectionRecord,
@@ -58,7 +58,7 @@ def fabricate_result(entry: Entry, points: dict[str, float] | None, *, made: str
     """infer.json and, with points (0..100), score.json of one entry; `made` stands for its masks (None: its own)."""
     masks = made or f"{zlib.crc32(entry.key.encode()):016x}"
     InferenceRecord(
-        entry=entry.key, device="cpu", precision="fp32", masks_digest=masks, timing=Timing(), memory=Memory()
+        entry=entry.key, device="cpu", precision="fp32", masks_digest=masks, timing=Timing(), memory=PeakMemory()
     ).write(entry.inference)
     if points is not None:
         values = {name: value / 100 for name, value in points.items()}
@@ -176,7 +176,7 @@ def _entry(plan: Plan, entry: Entry) -> None:
             frames=90,
             sequences=len(videos),
         ),
-        memory=Memory(peak_rss_mb=640.0),
+        memory=PeakMemory(peak_rss_mb=640.0),
         provenance=facts("infer"),
     ).write(entry.inference)
     score = score_folder(

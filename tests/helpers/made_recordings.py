@@ -12,7 +12,7 @@ import torch
 
 from vosrepro.methods.common.seeded import seeded_tensor
 from vosrepro.methods.frtm.augment import augment_first_frame
-from vosrepro.methods.frtm.merging import merge
+from vosrepro.methods.frtm.merging import merge_odds
 
 SIZE = (49, 66)  # odd on purpose
 META = {
@@ -152,7 +152,7 @@ class _Tape:
         for number in new:
             probabilities = probabilities * torch.from_numpy(self.labels[self.time] != number)
         given = [torch.from_numpy(self.labels[self.time] == n).double() for n in new]
-        merged = merge(torch.cat([probabilities, *(g[None] for g in given)]))[0]
+        merged = merge_odds(torch.cat([probabilities, *(g[None] for g in given)]))[0]
         winner = merged.argmax(0)
         series = np.zeros((len(self.starts) + 1, *self.labels.shape[1:]), np.float32)
         for row, number in enumerate([0, *before, *new]):

@@ -14,7 +14,7 @@ from mini_clips import mini_setup, moving_clip
 from vosrepro.base.labels import read_labels, write_labels
 from vosrepro.inference.own.correct import correct_clip
 from vosrepro.inference.own.own_clip import open_images
-from vosrepro.inference.own.segment import Job, segment_clip
+from vosrepro.inference.own.segment import ClipJob, segment_clip
 from vosrepro.methods import get_method
 from vosrepro.weights.files import inference_model
 
@@ -88,11 +88,11 @@ def test_a_corrected_first_frame_replaces_what_begins_there_for_later_correction
 # ----------------------------------------------------------------- what a method remembers, with tiny networks
 
 
-def mini(folder: Path, method: str) -> Job:
-    return Job(moving_clip(folder), mini_setup(method, folder), folder / "out", torch.device("cpu"), None)
+def mini(folder: Path, method: str) -> ClipJob:
+    return ClipJob(moving_clip(folder), mini_setup(method, folder), folder / "out", torch.device("cpu"), None)
 
 
-def masks_of(job: Job) -> list[np.ndarray]:
+def masks_of(job: ClipJob) -> list[np.ndarray]:
     return [read_labels(job.mask(frame)) for frame in job.clip.frame_names]
 
 
@@ -114,7 +114,7 @@ def test_a_correction_goes_on_from_the_state_in_which_the_first_call_was_there(m
     assert (asked["frames"], asked["frames_of_earlier_calls"]) == (10, 7)
 
 
-def by_hand(job: Job, mended: np.ndarray) -> list[np.ndarray]:
+def by_hand(job: ClipJob, mended: np.ndarray) -> list[np.ndarray]:
     """Frames 7 to 9 of `moving_clip`, with nothing of the runner: object 3 is the first, and 1 the second."""
     setup = job.setup
     model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)

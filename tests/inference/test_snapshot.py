@@ -14,7 +14,7 @@ from vosrepro.base.errors import CheckpointError
 from vosrepro.base.files import file_digest, write_json
 from vosrepro.base.labels import write_labels
 from vosrepro.inference.own import segment
-from vosrepro.inference.own.segment import Job, segment_clip
+from vosrepro.inference.own.segment import ClipJob, segment_clip
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.methods import REGISTRY
 
@@ -27,11 +27,11 @@ CPU = torch.device("cpu")
 def test_every_method_goes_on_exactly(method, stop, tmp_path, in_root, monkeypatch):
     torch.manual_seed(0)
     setup, video = mini_setup(method, tmp_path), moving_clip(tmp_path)
-    segment_clip(Job(video, setup, tmp_path / "whole", CPU, None))
+    segment_clip(ClipJob(video, setup, tmp_path / "whole", CPU, None))
     whole = {p.name: file_digest(p) for p in (tmp_path / "whole").glob("*.png")}
     assert len(whole) == 10
     monkeypatch.setattr(segment, "SAVE_EVERY_S", 0.0)
-    job = Job(video, setup, tmp_path / "cut", CPU, None)
+    job = ClipJob(video, setup, tmp_path / "cut", CPU, None)
     count = 0
 
     def interrupt() -> None:
@@ -67,7 +67,7 @@ def test_every_method_goes_on_exactly(method, stop, tmp_path, in_root, monkeypat
 def test_changed_masks_or_a_damaged_state_start_the_clip_anew(tmp_path, in_root, monkeypatch):
     setup, video = mini_setup("copy", tmp_path), moving_clip(tmp_path)
     monkeypatch.setattr(segment, "SAVE_EVERY_S", 0.0)
-    job = Job(video, setup, tmp_path / "cut", CPU, None)
+    job = ClipJob(video, setup, tmp_path / "cut", CPU, None)
 
     def interrupt() -> None:
         if (tmp_path / "cut/4.png").is_file():

@@ -17,7 +17,7 @@ from vosrepro.base.files import read_json
 from vosrepro.cli import main
 from vosrepro.costs.rates import RATE_COLUMNS
 from vosrepro.lab import infer, train
-from vosrepro.lab.gpu_check import PARTS, Part, Parts, outcome, words
+from vosrepro.lab.gpu_check import PARTS, GpuCheck, GpuChecks, outcome, words
 from vosrepro.study.params import load
 from vosrepro.study.plan import load_plan
 
@@ -50,7 +50,7 @@ def test_a_part_that_fails_is_a_line_of_the_table_and_the_next_one_begins(tmp_pa
 
 def test_a_part_that_hangs_is_given_up_with_all_that_it_started(tmp_path):
     began = time.monotonic()
-    part = Part(name="hangs", command="launch --gpus 0 -- bench infer --method flow --frames 9999999", limit_s=2)
+    part = GpuCheck(name="hangs", command="launch --gpus 0 -- bench infer --method flow --frames 9999999", limit_s=2)
     found = outcome(part, "cpu", tmp_path, 1)
     assert (found["status"], found["why"]) == ("failed", "it did not end within 2 s")
     assert time.monotonic() - began < 20
@@ -67,7 +67,7 @@ def test_without_a_device_one_sentence_says_what_to_do(in_root, capsys):
 
 
 def test_every_part_of_the_file_names_what_there_is(in_root, tmp_path):
-    parts = load(PARTS, Parts)
+    parts = load(PARTS, GpuChecks)
     names = [part.name for part in parts.full]
     assert len(names) == len(set(names))
     for part in (*parts.full, *parts.small):
@@ -88,7 +88,7 @@ def test_every_part_of_the_file_names_what_there_is(in_root, tmp_path):
 def test_the_workflow_of_the_check_is_a_part_of_the_mini_study(root, tmp_path):
     for name in ("workflow", "params", "Snakefile"):
         (tmp_path / name).symlink_to(root / name)
-    (part,) = [p for p in load(root / PARTS, Parts).full if p.command.startswith("snakemake") and p.devices == 1]
+    (part,) = [p for p in load(root / PARTS, GpuChecks).full if p.command.startswith("snakemake") and p.devices == 1]
     command = [word for word in words(part.command, "cpu", tmp_path) if word != "--quiet"]
     dry = subprocess.run([*command[:-2], "-n", *command[-2:]], cwd=tmp_path, capture_output=True, text=True)
     assert dry.returncode == 0, dry.stdout + dry.stderr

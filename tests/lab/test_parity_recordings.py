@@ -7,7 +7,7 @@ import pytest
 import torch
 from made_recordings import META, SIZE, family, video
 
-from vosrepro.lab.parity.rules import ABSOLUTE, RELATIVE, Rule, compare, informative, inputs
+from vosrepro.lab.parity.rules import ABSOLUTE, RELATIVE, Rule, compare_arrays, informative, inputs
 
 pytestmark = pytest.mark.parity
 
@@ -21,30 +21,30 @@ def wrong(report):
 
 def test_nan_and_other_shapes_never_agree():
     rules = (Rule("a", lambda r, g: np.array([np.nan, 1.0]), 1e9), Rule("b", lambda r, g: np.zeros(3), 1e9))
-    report = compare(rules, {"a": np.array([0.0, 1.0]), "b": np.zeros(2)})
+    report = compare_arrays(rules, {"a": np.array([0.0, 1.0]), "b": np.zeros(2)})
     assert [row.passed for row in report.rows] == [False, False]
     assert "shape" in report.rows[1].unit
-    theirs = compare((Rule("a", lambda r, g: np.zeros(2), 1e9),), {"a": np.array([np.nan, 0.0])})
+    theirs = compare_arrays((Rule("a", lambda r, g: np.zeros(2), 1e9),), {"a": np.array([np.nan, 0.0])})
     assert not theirs.passed
 
 
 def test_an_array_that_no_rule_knows_is_no_success():
     rules = (Rule("a", lambda r, g: np.zeros(2)), *informative("b"), *inputs("c"))
     arrays = {"a": np.zeros(2), "b": np.ones(1), "c": np.ones(1)}
-    assert compare(rules, arrays).passed
-    report = compare(rules, {**arrays, "d": np.ones(1)})
+    assert compare_arrays(rules, arrays).passed
+    report = compare_arrays(rules, {**arrays, "d": np.ones(1)})
     assert not report.passed
     assert report.kinds == {"a": "compared", "b": "informative", "c": "informative", "d": "not known"}
 
 
 def test_inputs_count_as_such_only_where_a_row_read_them():
     rules = (Rule("a", lambda r, g: r["c"]), *inputs("c"))
-    assert compare(rules, {"a": np.zeros(2), "c": np.zeros(2)}).kinds["c"] == "input"
+    assert compare_arrays(rules, {"a": np.zeros(2), "c": np.zeros(2)}).kinds["c"] == "input"
 
 
 def test_what_cannot_be_made_says_what_it_lacks_and_fails_nothing():
     rules = (Rule("a", lambda r, g: r["b"]), Rule("c", lambda r, g: np.zeros(1)))
-    report = compare(rules, {"a": np.zeros(1), "c": np.zeros(1)})
+    report = compare_arrays(rules, {"a": np.zeros(1), "c": np.zeros(1)})
     assert report.lacking == {"a": "b"}
     assert report.passed
 
@@ -53,7 +53,7 @@ def test_our_own_exceptions_are_failures_and_no_tracebacks():
     def broken(r, g):
         raise ValueError("shapes do not fit")
 
-    report = compare((Rule("a", broken),), {"a": np.zeros(1)})
+    report = compare_arrays((Rule("a", broken),), {"a": np.zeros(1)})
     assert not report.passed
     assert "shapes do not fit" in report.rows[0].unit
 
@@ -62,16 +62,16 @@ def test_our_own_exceptions_are_failures_and_no_tracebacks():
 def test_a_tolerance_grows_by_half_a_unit_in_the_last_place_of_the_stored_type(dtype, half):
     theirs = np.array([4.0, 1.0], dtype)
     rules = (Rule("a", lambda r, g: theirs, 1e-9, ABSOLUTE), Rule("a", lambda r, g: theirs, 1e-9, RELATIVE))
-    absolute, relative = compare(rules, {"a": theirs}).rows
+    absolute, relative = compare_arrays(rules, {"a": theirs}).rows
     assert absolute.tolerance == pytest.approx(1e-9 + 4 * half)
     assert relative.tolerance == pytest.approx(1e-9 + half)
 
 
 def test_a_series_may_stop_early_but_not_go_on():
     rules = (Rule("a", lambda r, g: np.arange(4.0), series=True),)
-    assert compare(rules, {"a": np.arange(2.0)}).passed
-    assert not compare(rules, {"a": np.arange(5.0)}).passed
-    assert not compare(rules, {"a": np.zeros(0)}).passed
+    assert compare_arrays(rules, {"a": np.arange(2.0)}).passed
+    assert not compare_arrays(rules, {"a": np.arange(5.0)}).passed
+    assert not compare_arrays(rules, {"a": np.zeros(0)}).passed
 
 
 # -------------------------------------------------------------------------------- the family of FRTM

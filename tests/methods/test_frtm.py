@@ -20,7 +20,7 @@ from vosrepro.methods.frtm.augment import augment_first_frame, blur_kernel, limi
 from vosrepro.methods.frtm.backbone import Backbone
 from vosrepro.methods.frtm.cache import TargetCache
 from vosrepro.methods.frtm.memory import initial_weights, updated_weights
-from vosrepro.methods.frtm.merging import merge, merged_labels
+from vosrepro.methods.frtm.merging import merge_odds, merged_labels
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
 from vosrepro.methods.frtm.stencil import apply_stencil, fold_terms
@@ -205,7 +205,7 @@ def test_a_moved_object_fits_the_frame_and_keeps_ten_pixels():
 
 def test_the_double_merge_gives_weak_winners_to_the_background():
     objects = torch.tensor([0.51, 0.50, 0.50])[:, None, None]
-    soft, masks = merge(objects)
+    soft, masks = merge_odds(objects)
     assert soft.argmax(0).item() == 1
     assert soft[1].item() < 0.5
     assert merged_labels(objects, twice=True)[0].argmax(0).item() == 0

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vosrepro.base.errors import CheckpointError, ConfigError
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool
-from vosrepro.methods.pml.search import label_similarity, nearest
+from vosrepro.methods.pml.search import label_similarity, nearest_cells
 from vosrepro.methods.pml.votes import hard_vote, margin_vote, soft_vote
 
 
@@ -27,14 +27,14 @@ def brute_force(query, pool, k):
 def test_neighbours_and_distances_equal_a_full_stable_sort(cells):
     query, pool = unit(40, seed=1), unit(cells)
     index, distance2 = brute_force(query, pool, 5)
-    found = nearest(query, pool, 5)
+    found = nearest_cells(query, pool, 5)
     assert torch.equal(found.index, index)
     assert torch.allclose(found.distance2, distance2, atol=1e-12)
 
 
 def test_equal_distances_keep_the_order_of_the_pool():
     pool = unit(30).repeat(4, 1)  # every cell four times
-    found = nearest(unit(20, seed=1), pool, 5)
+    found = nearest_cells(unit(20, seed=1), pool, 5)
     first, second = found.index[:, 0], found.index[:, 4]
     assert bool((first < 30).all())
     assert torch.equal(found.index[:, :4], first[:, None] + torch.tensor([0, 30, 60, 90]))
@@ -45,21 +45,21 @@ def test_the_chunk_size_changes_nothing():
     query, pool = unit(50, seed=1), unit(200)
     labels = torch.arange(200) % 3
     for chunk in (1, 7, 50):
-        assert torch.equal(nearest(query, pool, 3, chunk=chunk).index, nearest(query, pool, 3).index)
+        assert torch.equal(nearest_cells(query, pool, 3, chunk=chunk).index, nearest_cells(query, pool, 3).index)
         part = label_similarity(query, pool, labels, count=3, rank=2, chunk=chunk)
         assert torch.allclose(part, label_similarity(query, pool, labels, count=3, rank=2), atol=1e-12)
 
 
 def test_a_pool_smaller_than_k_is_refused_in_a_sentence():
     with pytest.raises(ConfigError, match="9 nearest neighbours were asked for but .* has 4 cells"):
-        nearest(unit(3), unit(4), 9)
+        nearest_cells(unit(3), unit(4), 9)
 
 
 def test_embeddings_that_are_not_numbers_are_counted_and_refused():
     query = unit(6)
     query[2, 1] = torch.nan
     with pytest.raises(CheckpointError, match="1 of 6 embeddings of the frame are not finite"):
-        nearest(query, unit(9), 1)
+        nearest_cells(query, unit(9), 1)
     with pytest.raises(CheckpointError, match="reference pool are not finite"):
         label_similarity(unit(2), query, torch.zeros(6, dtype=torch.int64), count=1)
 
@@ -76,7 +76,7 @@ def test_the_order_statistics_decide_as_the_majority_does(k, seed, foreground, b
         return
     labels = torch.tensor([1] * foreground + [0] * background)
     pool, query = unit(len(labels), seed=seed), unit(25, seed=seed + 1)
-    majority = labels[nearest(query, pool, k).index].sum(1) * 2 > k
+    majority = labels[nearest_cells(query, pool, k).index].sum(1) * 2 > k
     wins = k // 2 + 1
     for_it = label_similarity(query, pool, labels, count=2, rank=wins)[:, 1]
     against = label_similarity(query, pool, labels, count=2, rank=k - wins + 1)[:, 0]
@@ -108,7 +108,7 @@ def test_the_soft_vote_is_the_mean_of_the_neighbours_fractions():
 def test_the_margin_vote_agrees_with_the_majority_and_judges_a_rare_label_by_what_it_has():
     pool, query = unit(60), unit(200, seed=1)
     labels = (torch.arange(60) % 3 == 0).long()
-    majority, _ = hard_vote(labels[nearest(query, pool, 5).index], 2)
+    majority, _ = hard_vote(labels[nearest_cells(query, pool, 5).index], 2)
     probs = margin_vote(query, pool, labels, count=2, k=5, temperature=0.05)
     assert torch.equal(probs.argmax(1), majority)
     assert torch.allclose(probs.sum(1), torch.ones(200, dtype=torch.float64))

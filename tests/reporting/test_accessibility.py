@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from browsing import ask
 
-from vosrepro.reporting import render
+from vosrepro.reporting import render_pages
 from vosrepro.reporting.pages import cards
 from vosrepro.study.plan import Plan
 
@@ -59,7 +59,7 @@ def test_axe_finds_nothing_on_the_first_page_and_a_methods_page(own_copy: Plan, 
         const found = await axe.run(document);
         return [found.passes.length, found.violations.map(v => [v.id, v.nodes.map(n => n.html)])];
     """
-    overview, _, method = render(own_copy)[:3]
+    overview, _, method = render_pages(own_copy)[:3]
     for page in (overview, method):
         passes, violations = ask(page, f"{program};{run}", tmp_path)
         assert passes > 20

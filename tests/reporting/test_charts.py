@@ -17,8 +17,8 @@ from vosrepro.reporting.pages.charts import (
     Series,
     dot_strip,
     line_chart,
+    moving_average,
     scatter,
-    smooth,
 )
 
 
@@ -38,9 +38,9 @@ def test_logarithmic_ticks_lie_inside_the_axis(values: list[float]) -> None:
 
 
 def test_smoothing_keeps_a_constant_and_averages_noise() -> None:
-    assert smooth([2.0] * 5, 3) == pytest.approx([2.0] * 5)
-    assert abs(smooth([0.0, 1.0] * 50, 20)[-1] - 0.5) < 0.05
-    assert smooth([1.0, 5.0], 1) == [1.0, 5.0]
+    assert moving_average([2.0] * 5, 3) == pytest.approx([2.0] * 5)
+    assert abs(moving_average([0.0, 1.0] * 50, 20)[-1] - 0.5) < 0.05
+    assert moving_average([1.0, 5.0], 1) == [1.0, 5.0]
 
 
 def test_labels_of_charts_are_escaped() -> None:
@@ -94,9 +94,9 @@ def test_cards_show_html_as_text_and_keep_only_outside_links() -> None:
         (formats.duration, 7300.0, "2.0 h"),
         (formats.megabytes, 1234.0, "1.2 GB"),
         (formats.rate, 9.754, "9.75"),
-        (formats.metric_name, "J-Recall", "J recall"),
-        (formats.metric_name, "F_unseen", "F unseen"),
-        (formats.metric_name, "J&F-Mean", "J&F"),
+        (formats.metric_heading, "J-Recall", "J recall"),
+        (formats.metric_heading, "F_unseen", "F unseen"),
+        (formats.metric_heading, "J&F-Mean", "J&F"),
         (formats.percent, 130.0, "100.00%"),
     ],
 )

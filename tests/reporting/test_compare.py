@@ -13,7 +13,7 @@ import pytest
 from vosrepro.base.errors import DataError
 from vosrepro.cli import main
 from vosrepro.reporting.compare import compare_results
-from vosrepro.reporting.results import results
+from vosrepro.reporting.results import read_results
 from vosrepro.scoring.statistics import holm
 from vosrepro.study.plan import Plan
 
@@ -38,7 +38,7 @@ def changed(folder: Path, points: float) -> Path:
 
 
 def test_equal_results_are_equal_in_every_row(finished: Plan):
-    found = compare_results(results("tiny"), results("tiny"))
+    found = compare_results(read_results("tiny"), read_results("tiny"))
     assert found.changes == ()
     assert {row.finding for row in found.differences} == {"equal"}
     assert len(found.differences) == len(
@@ -48,7 +48,7 @@ def test_equal_results_are_equal_in_every_row(finished: Plan):
 
 def test_a_changed_score_shows_in_its_row_alone_with_the_sign_of_the_second(own_copy: Plan, tmp_path):
     other = changed(tmp_path, 4.0)
-    found = compare_results(results("tiny"), results(other), (0, 0))
+    found = compare_results(read_results("tiny"), read_results(other), (0, 0))
     moved = [row for row in found.differences if row.finding != "equal"]
     assert [row.name for row in moved] == [ROW]
     assert moved[0].paired.mean == pytest.approx(4.0)
@@ -59,16 +59,16 @@ def test_a_changed_score_shows_in_its_row_alone_with_the_sign_of_the_second(own_
 
 def test_seeds_are_averaged_unless_one_of_each_is_asked_for(own_copy: Plan, tmp_path):
     other = changed(tmp_path, 4.0)
-    both = {row.name: row for row in compare_results(results("tiny"), results(other)).differences}
+    both = {row.name: row for row in compare_results(read_results("tiny"), read_results(other)).differences}
     assert both[ROW].paired.mean == pytest.approx(2.0)  # one of two seeds moved
-    seeds = compare_results(results("tiny"), results("tiny"), (0, 1))
+    seeds = compare_results(read_results("tiny"), read_results("tiny"), (0, 1))
     assert (seeds.first, seeds.second) == ("tiny seed 0", "tiny seed 1")
     with pytest.raises(DataError, match="no scores of videos of seed 7"):
-        compare_results(results("tiny"), results("tiny"), (0, 7))
+        compare_results(read_results("tiny"), read_results("tiny"), (0, 7))
 
 
 def test_p_values_are_adjusted_for_all_rows(own_copy: Plan, tmp_path):
-    found = compare_results(results("tiny"), results(changed(tmp_path, 4.0)))
+    found = compare_results(read_results("tiny"), read_results(changed(tmp_path, 4.0)))
     assert [row.adjusted for row in found.differences] == holm([row.paired.p_value for row in found.differences])
 
 
@@ -81,7 +81,7 @@ def test_changes_of_parameters_code_data_and_machine_are_named_with_where(own_co
     record["source_digest"] = "newer"
     record["provenance"]["libraries"]["torch"] = "3.0"
     path.write_text(json.dumps(record))
-    found = compare_results(results("tiny"), results(other), (0, 0))
+    found = compare_results(read_results("tiny"), read_results(other), (0, 0))
     told = {(c.kind, c.what): (c.after, c.places) for c in found.changes}
     assert told == {
         ("parameters", "optimizer.lr"): ("0.5", ("stm/s02/s2",)),
@@ -95,7 +95,7 @@ def test_changes_of_parameters_code_data_and_machine_are_named_with_where(own_co
 def test_rows_of_one_side_only_are_named(own_copy: Plan, tmp_path):
     other = changed(tmp_path, 0.0)
     shutil.rmtree(other / "copy")
-    found = compare_results(results("tiny"), results(other))
+    found = compare_results(read_results("tiny"), read_results(other))
     assert found.only_first == ("copy/none/default/davis16-val", "copy/none/default/davis17-val")
     assert found.only_second == ()
 

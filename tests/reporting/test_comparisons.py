@@ -8,8 +8,8 @@ import pytest
 
 from vosrepro.reporting import load_table
 from vosrepro.reporting.evidence.intervals import paired, pooled
-from vosrepro.reporting.pages.ablation import ablation
-from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
+from vosrepro.reporting.pages.ablation import ablation_table
+from vosrepro.reporting.pages.comparisons import compare_systems, primary_row, worst_sequences
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import SEQUENCE_COLUMNS
 
@@ -36,7 +36,7 @@ def test_paired_differences_average_to_the_difference_of_scores(finished: Plan) 
     row = primary_row(table, "stm", "davis17-val")
     assert row is not None
     other = table.by_name["copy", "none", "default", "davis17-val"]
-    result = next(c for c in compare(table, row) if c.second == other.name).paired
+    result = next(c for c in compare_systems(table, row) if c.second == other.name).paired
     assert result.mean == pytest.approx(row.headline.mean - other.headline.mean)
     differences = [d for _, d in result.by_sequence]
     assert differences == sorted(differences)
@@ -60,7 +60,7 @@ def test_rows_without_common_sequences_are_not_compared(finished: Plan) -> None:
 
 
 def test_ablation_differences_are_to_the_marked_row(finished: Plan) -> None:
-    result = ablation(load_table(finished), "stm")
+    result = ablation_table(load_table(finished), "stm")
     marked = next(line for line in result.lines if line.primary)
     assert (marked.recipe, marked.variant) == ("s02", "top50")
     assert [c.delta for c in marked.cells if c] == [0.0, 0.0]
@@ -87,7 +87,7 @@ def test_published_masks_are_compared_on_the_sequences_that_both_have(own_copy: 
     table = load_table(own_copy)
     row = primary_row(table, "stm", "davis16-val")
     assert row is not None
-    result = next(c for c in compare(table, row) if c.note == "masks").paired
+    result = next(c for c in compare_systems(table, row) if c.note == "masks").paired
     ours = pooled(row.entries, "J&F-Mean")
     assert sorted(name for name, _ in result.by_sequence) == ["ants", "bees"]
     assert result.mean == pytest.approx((ours["ants", 1] + ours["bees", 1]) / 2 - 85)

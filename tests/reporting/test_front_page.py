@@ -14,7 +14,7 @@ import yaml
 from browsing import ask, first_paint_ms
 from PIL import Image
 
-from vosrepro.reporting import load_table, render
+from vosrepro.reporting import load_table, render_pages
 from vosrepro.reporting.evidence.claims import ALWAYS_COUNTED, claims, counted, statement
 from vosrepro.reporting.evidence.spending import spending
 from vosrepro.reporting.pages.filmstrip import filmstrip
@@ -104,7 +104,7 @@ def test_cost_adds_up_what_the_records_state(finished: Plan):
 
 
 def test_every_number_has_an_address_on_the_first_page_and_every_link_a_target(own_copy: Plan):
-    text = render(own_copy)[0].read_text()
+    text = render_pages(own_copy)[0].read_text()
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
     for target in set(re.findall(r'href="#([^"]+)"', text)):
@@ -114,7 +114,7 @@ def test_every_number_has_an_address_on_the_first_page_and_every_link_a_target(o
 
 
 def test_the_command_beside_a_number_names_exactly_its_row(own_copy: Plan):
-    text = render(own_copy)[0].read_text()
+    text = render_pages(own_copy)[0].read_text()
     block = re.search(r'id="stm/s02/full/davis17-val".*?<code class="copied">(.*?)</code>', text, re.S)
     assert block
     words = shlex.split(block[1].replace("&#39;", "'"))
@@ -128,7 +128,7 @@ def test_the_command_beside_a_number_names_exactly_its_row(own_copy: Plan):
 
 @pytest.mark.slow
 def test_no_table_needs_scrolling_at_1280_px_and_a_mark_opens_where_its_number_comes_from(own_copy: Plan, tmp_path):
-    page = render(own_copy)[0]
+    page = render_pages(own_copy)[0]
     found = ask(
         page,
         """
@@ -150,7 +150,7 @@ def test_no_table_needs_scrolling_at_1280_px_and_a_mark_opens_where_its_number_c
 
 @pytest.mark.slow
 def test_an_address_of_a_number_opens_its_block(own_copy: Plan, tmp_path):
-    page = render(own_copy)[0]
+    page = render_pages(own_copy)[0]
     script = """
         location.hash = "#stm/s02/top50/davis17-val";
         await new Promise(done => setTimeout(done, 100));
@@ -168,5 +168,5 @@ def _bytes(url: str) -> bytes:
 
 @pytest.mark.slow
 def test_the_first_page_is_painted_within_a_second(own_copy: Plan, tmp_path):
-    page = render(own_copy)[0]
+    page = render_pages(own_copy)[0]
     assert min(first_paint_ms(page, tmp_path) for _ in range(3)) < 1000

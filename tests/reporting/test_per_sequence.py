@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.reporting import load_table, render
+from vosrepro.reporting import load_table, render_pages
 from vosrepro.reporting.evidence.intervals import pooled
 from vosrepro.reporting.pages.per_sequence import COLUMNS, beside_published, single_changes
 from vosrepro.study.plan import Plan
@@ -64,7 +64,7 @@ def test_a_change_is_the_difference_of_its_two_rows(own_copy: Plan) -> None:
 def test_both_are_on_the_page(own_copy: Plan) -> None:
     publish("stm,s02,full,davis16-val,ants,12.3,45.6,masks of somebody")
     change("stm,a longer chain,s02,top50,s0,top50")
-    pages = {path.name: path.read_text() for path in render(own_copy, outlets=False)}
+    pages = {path.name: path.read_text() for path in render_pages(own_copy, outlets=False)}
     assert "a longer chain" in pages["stm.html"]
     assert "masks of somebody" in pages["stm.html"]
     assert ">45.6<" in pages["stm.html"]

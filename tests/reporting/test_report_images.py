@@ -14,9 +14,9 @@ from vosrepro.reporting.evidence.checks import make_checks
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.expected import expected_rows
 from vosrepro.reporting.evidence.table import build_table
-from vosrepro.reporting.pages.ablation import ablation
+from vosrepro.reporting.pages.ablation import ablation_table
 from vosrepro.reporting.pages.outlets import metrics_tree
-from vosrepro.reporting.pages.pages import render
+from vosrepro.reporting.pages.pages import render_pages
 from vosrepro.reporting.pages.provenance import trails
 from vosrepro.scoring.classification import Accuracy, wilson
 from vosrepro.study.plan import load_plan
@@ -122,7 +122,7 @@ def test_its_interval_is_wilsons_over_images_and_does_not_shrink_with_seeds(plan
 
 
 def test_the_table_of_images_has_no_columns_of_videos(plan):
-    overview, page = (path.read_text() for path in render(plan, outlets=False))
+    overview, page = (path.read_text() for path in render_pages(plan, outlets=False))
     for text in (overview, page):
         part = text[text.index("Results on ImageNet") :]
         head = part[: part.index("</thead>")]
@@ -159,7 +159,7 @@ def test_references_metrics_and_checks_have_the_accuracy(plan):
 
 
 def test_differences_to_the_marked_row_are_of_the_same_benchmark(plan):
-    lines = {line.variant: line for line in ablation(_table(plan), "parts").lines}
+    lines = {line.variant: line for line in ablation_table(_table(plan), "parts").lines}
     assert lines["full"].primary
     davis, images = lines["epoch10"].cells
     assert davis is None

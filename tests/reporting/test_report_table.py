@@ -14,13 +14,13 @@ from vosrepro.reporting.evidence.expected import (
     COLUMNS,
     LEAST_RUNS,
     WIDEST_POINTS,
-    Comparison,
-    Expected,
-    compare,
+    ExpectedResult,
+    ReferenceComparison,
+    compare_with_expected,
     expected_rows,
     load_expected,
 )
-from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge, sum_up
+from vosrepro.reporting.evidence.verdicts import Verdict, adjusted, judge_number, sum_up
 from vosrepro.reporting.pages.outlets import score_rows, selection_rows, training_rows
 from vosrepro.study.plan import Plan
 from vosrepro.study.published import Key, Published
@@ -43,19 +43,19 @@ PAPER = Published(Key("m", "r", "v", "b", "J&F-Mean"), 80.0, 1, "a paper", "pape
     ],
 )
 def test_verdict_follows_the_equivalence_rule(values: list[float], kind: str) -> None:
-    assert judge(values, PAPER, 1.0).kind == kind
+    assert judge_number(values, PAPER, 1.0).kind == kind
 
 
 def test_a_blocking_deviation_forbids_every_verdict() -> None:
-    verdict = judge([80.0, 80.0, 80.0], PAPER, 1.0, blocker="Other data.")
+    verdict = judge_number([80.0, 80.0, 80.0], PAPER, 1.0, blocker="Other data.")
     assert (verdict.kind, verdict.text) == ("not-comparable", "Other data.")
 
 
 def test_not_reproduced_survives_only_the_adjustment_for_many_rows() -> None:
-    weak = judge([77.9, 78.4, 78.6], PAPER, 1.0)
+    weak = judge_number([77.9, 78.4, 78.6], PAPER, 1.0)
     assert weak.kind == "not-reproduced"
     assert adjusted([weak])[0].kind == "not-reproduced"
-    many = adjusted([judge([77.9, 78.4, 78.6], PAPER, 1.0) for _ in range(20)])
+    many = adjusted([judge_number([77.9, 78.4, 78.6], PAPER, 1.0) for _ in range(20)])
     assert {v.kind for v in many} == {"inconclusive"}
     assert "20 rows" in many[0].text
 
@@ -90,8 +90,8 @@ def test_rows_without_a_p_value_are_not_counted_as_tested_and_others_keep_their_
 
 
 def test_a_row_is_reproduced_only_if_all_its_primary_metrics_are() -> None:
-    good = judge([80.0, 80.1, 80.2], PAPER, 1.0)
-    bad = judge([70.0, 70.1, 70.2], PAPER, 1.0)
+    good = judge_number([80.0, 80.1, 80.2], PAPER, 1.0)
+    bad = judge_number([70.0, 70.1, 70.2], PAPER, 1.0)
     assert sum_up([good, good], measured=True).kind == "reproduced"
     assert sum_up([good, bad], measured=True).kind == "not-reproduced"
     assert sum_up([None, None], measured=True).kind == "unpublished"
@@ -169,8 +169,8 @@ UNTRAINED = TRAINED._replace(recipe="untrained")
 COPY = Key("copy", "none", "default", "davis16-val", "J&F-Mean")
 
 
-def _compared(plan: Plan, *expected: Expected) -> Comparison:
-    return next(iter(compare(load_table(plan), {each.key: each for each in expected})))
+def _compared(plan: Plan, *expected: ExpectedResult) -> ReferenceComparison:
+    return next(iter(compare_with_expected(load_table(plan), {each.key: each for each in expected})))
 
 
 def _ours(plan: Plan, key: Key) -> float:
@@ -193,37 +193,37 @@ def test_reference_results_written_by_a_study_are_those_of_its_rows(own_copy: Pl
 @pytest.mark.parametrize(("beyond", "passed"), [(-0.01, True), (0.01, False)])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_a_result_outside_the_range_of_eight_runs_fails(own_copy: Plan, side: int, beyond: float, passed: bool) -> None:
-    inside = Expected(TRAINED, 0.0, 1.0, LEAST_RUNS)
+    inside = ExpectedResult(TRAINED, 0.0, 1.0, LEAST_RUNS)
     value = _ours(own_copy, TRAINED) + side * (inside.allowance + beyond)
-    assert _compared(own_copy, Expected(TRAINED, value, 1.0, LEAST_RUNS)).passed is passed
+    assert _compared(own_copy, ExpectedResult(TRAINED, value, 1.0, LEAST_RUNS)).passed is passed
 
 
 @pytest.mark.parametrize(("off", "passed"), [(0.0004, True), (0.001, False)])
 def test_results_without_chance_are_compared_exactly(own_copy: Plan, off: float, passed: bool) -> None:
-    assert _compared(own_copy, Expected(COPY, _ours(own_copy, COPY) + off, 0.0, 4)).passed is passed
+    assert _compared(own_copy, ExpectedResult(COPY, _ours(own_copy, COPY) + off, 0.0, 4)).passed is passed
 
 
 def test_what_could_not_fail_is_no_check(own_copy: Plan) -> None:
     ours = _ours(own_copy, TRAINED)
-    few = _compared(own_copy, Expected(TRAINED, ours, 1.0, LEAST_RUNS - 1))
+    few = _compared(own_copy, ExpectedResult(TRAINED, ours, 1.0, LEAST_RUNS - 1))
     assert (few.passed, few.reason) == (None, "7 of 8 reference runs")
-    wide = _compared(own_copy, Expected(TRAINED, ours, WIDEST_POINTS / 3.5, LEAST_RUNS))
+    wide = _compared(own_copy, ExpectedResult(TRAINED, ours, WIDEST_POINTS / 3.5, LEAST_RUNS))
     assert wide.reference.allowance > WIDEST_POINTS
     assert (wide.passed, "too variable" in wide.reason) == (None, True)
-    steady = Expected(TRAINED, ours, 1.0, LEAST_RUNS)
-    floor = Expected(COPY, ours - steady.allowance + 0.1, 0.0, 4)
+    steady = ExpectedResult(TRAINED, ours, 1.0, LEAST_RUNS)
+    floor = ExpectedResult(COPY, ours - steady.allowance + 0.1, 0.0, 4)
     assert _compared(own_copy, steady, floor).reason.startswith("cannot fail")
-    lower = Expected(COPY, floor.value - 0.2, 0.0, 4)
+    lower = ExpectedResult(COPY, floor.value - 0.2, 0.0, 4)
     assert _compared(own_copy, steady, lower).passed is True
     assert _compared(own_copy, steady, lower).border.startswith("0.1 points from copy")
-    bare = Expected(UNTRAINED, lower.value + 0.2, 0.0, 4)
+    bare = ExpectedResult(UNTRAINED, lower.value + 0.2, 0.0, 4)
     assert _compared(own_copy, steady, lower, bare).reason.startswith("cannot fail")
 
 
 def test_an_untrained_row_is_compared_if_a_trained_one_would_fail_it(own_copy: Plan) -> None:
     ours = _ours(own_copy, UNTRAINED)
-    bare = Expected(UNTRAINED, ours, 1.0, LEAST_RUNS)
-    near, far = (Expected(TRAINED, ours + bare.allowance + d, 1.0, LEAST_RUNS) for d in (-0.1, 0.1))
+    bare = ExpectedResult(UNTRAINED, ours, 1.0, LEAST_RUNS)
+    near, far = (ExpectedResult(TRAINED, ours + bare.allowance + d, 1.0, LEAST_RUNS) for d in (-0.1, 0.1))
     assert _compared(own_copy, bare, near).reason.startswith("cannot fail")
     assert _compared(own_copy, bare, far).passed is True
 
@@ -267,4 +267,4 @@ def test_outlets_hold_what_the_pages_show(finished: Plan) -> None:
 )
 def test_a_reference_allows_what_one_more_run_may_differ(spread: float, runs: int, allowed: float) -> None:
     key = Key("stm", "s0", "top50", "b", "J-Mean")
-    assert Expected(key, 50.0, spread, runs).allowance == pytest.approx(allowed, rel=1e-3)
+    assert ExpectedResult(key, 50.0, spread, runs).allowance == pytest.approx(allowed, rel=1e-3)

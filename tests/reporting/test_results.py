@@ -13,7 +13,7 @@ import pytest
 import vosrepro
 from vosrepro.base.errors import DataError
 from vosrepro.cli import main
-from vosrepro.reporting.results import FRAMES, results
+from vosrepro.reporting.results import FRAMES, read_results
 from vosrepro.study.plan import Plan
 
 
@@ -30,7 +30,7 @@ def test_scores_are_those_of_the_records_in_points(finished: Plan):
 
 
 def test_frames_average_to_the_objects_and_these_to_the_scores(finished: Plan):
-    found = results("tiny")
+    found = read_results("tiny")
     key = ["method", "recipe", "seed", "variant", "benchmark"]
     objects = found.frames.groupby([*key, "sequence", "object"])[["J", "F"]].mean()
     tables = found.sequences.set_index([*key, "sequence", "object"])[["J-Mean", "F-Mean"]]
@@ -41,7 +41,7 @@ def test_frames_average_to_the_objects_and_these_to_the_scores(finished: Plan):
 
 
 def test_curves_checkpoints_and_speeds_are_those_of_their_files(finished: Plan):
-    found = results("tiny")
+    found = read_results("tiny")
     node = finished.stages[0]
     events = [json.loads(line) for line in node.metrics.read_text().splitlines()]
     losses = [e["metrics"]["train/loss"] for e in events if e["event"] == "metrics"]
@@ -59,19 +59,19 @@ def test_curves_checkpoints_and_speeds_are_those_of_their_files(finished: Plan):
 
 def test_a_folder_of_another_checkout_reads_as_well_as_a_name(finished: Plan, monkeypatch, tmp_path):
     folder = Path("results/tiny").resolve()
-    here = results("tiny").scores
+    here = read_results("tiny").scores
     monkeypatch.chdir(tmp_path)
-    assert results(folder).scores.equals(here)
-    assert results(folder).study == "tiny"
+    assert read_results(folder).scores.equals(here)
+    assert read_results(folder).study == "tiny"
 
 
 def test_an_unknown_study_is_named_with_the_one_that_was_meant(finished: Plan):
     with pytest.raises(DataError, match="did you mean 'tiny'"):
-        results("tinny")
+        read_results("tinny")
 
 
 def test_a_study_without_results_gives_empty_frames_with_their_key_columns(tmp_path: Path):
-    found = results(tmp_path)
+    found = read_results(tmp_path)
     for name in FRAMES:
         frame = getattr(found, name)
         assert len(frame) == 0 and list(frame.columns[:3]) == ["method", "recipe", "seed"]
@@ -86,7 +86,7 @@ def test_results_need_no_torch(finished: Plan):
 def test_the_command_prints_one_table_or_writes_all(finished: Plan, tmp_path, capsys):
     assert main(["results", "tiny", "--csv"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
-    assert len(rows) == len(results("tiny").scores)
+    assert len(rows) == len(read_results("tiny").scores)
     assert main(["results", "tiny", "--csv", str(tmp_path)]) == 0
     assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(FRAMES)
 

@@ -11,9 +11,9 @@ from fabricated import fabricate_result, stage_record
 from vosrepro.base.files import read_json
 from vosrepro.cli import main
 from vosrepro.reporting import load_table
-from vosrepro.reporting.evidence.summary import compared
+from vosrepro.reporting.evidence.summary import published_sentence
 from vosrepro.reporting.evidence.table import Row
-from vosrepro.reporting.evidence.verdicts import Kind
+from vosrepro.reporting.evidence.verdicts import VerdictKind
 from vosrepro.study.params import load_study
 from vosrepro.study.plan import Plan, load_plan
 from vosrepro.study.published import Key, load_published
@@ -94,7 +94,7 @@ def test_every_verdict_of_the_rule_comes_out(here: Path) -> None:
     stage = plan.run("stm", "s012", 0).stages[-1]
     stage_record(stage, status="KILLED").write(stage.record)
     kinds |= {row(plan, "s012", "top50", "davis17-val").verdict.kind}
-    assert kinds == set(get_args(Kind))
+    assert kinds == set(get_args(VerdictKind))
 
 
 def record_with(plan: Plan, key: str, path: Path) -> None:
@@ -157,7 +157,7 @@ def test_speeds_are_counted_apart_and_carry_no_verdict(here: Path) -> None:
     rows = load_table(plan).rows
     assert {r.cells["FPS"].verdict for r in rows} == {None}
     give(plan, ("rn101-dv", "full", "davis17-val"), (0.0, 0.1, 0.0))
-    sentence = compared(load_table(plan).rows)
+    sentence = published_sentence(load_table(plan).rows)
     scores = {k[:4] for k in load_published() if k.method == "frtm" and k.metric != "FPS"}
     assert f"Of {len(scores)} rows with published scores" in sentence
     assert "2 published speeds are of other hardware and carry no verdict." in sentence

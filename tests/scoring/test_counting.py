@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vosrepro.scoring.counting.counting import COUNTS, Counter
 from vosrepro.scoring.counting.disc import dilation_plan, half_widths, radius
-from vosrepro.scoring.counting.matching import Matcher, match_plain
+from vosrepro.scoring.counting.matching import BoundaryMatcher, match_plain
 from vosrepro.scoring.counting.packing import pack_objects
 from vosrepro.scoring.counting.png import LabelImage
 from vosrepro.scoring.counting.scratch import Scratch
@@ -69,7 +69,7 @@ def test_halo_words_equal_plain_words(reach):
     words = np.packbits(bits, axis=2, bitorder="little").view("<u8")
     buffer = np.append(words.reshape(-1), np.uint64(0))
     out = np.zeros(2, np.int64)
-    matcher = Matcher(reach, Scratch())
+    matcher = BoundaryMatcher(reach, Scratch())
     matcher.add(buffer, words.shape, out)
     matcher.flush()
     assert tuple(out) == match_plain(words[0], words[1], reach)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from vosrepro.base.errors import DataError
-from vosrepro.study.records import MlflowOutcome, Part, Provenance, Record, ScoreRecord, StageRecord
+from vosrepro.study.records import MlflowOutcome, Provenance, Record, RecordBlock, ScoreRecord, StageRecord
 
 MODELS = sorted(Record.__subclasses__(), key=lambda model: model.__name__)
 
@@ -94,12 +94,12 @@ OLDEST: dict[str, dict[str, Any]] = {
 }
 
 
-def parts(model: type[Part]) -> set[type[Part]]:
+def parts(model: type[RecordBlock]) -> set[type[RecordBlock]]:
     """The model and all blocks inside it."""
     found, todo = set(), [model]
     while todo:
         current = todo.pop()
-        if isinstance(current, type) and issubclass(current, Part) and current not in found:
+        if isinstance(current, type) and issubclass(current, RecordBlock) and current not in found:
             found.add(current)
             todo += [field.annotation for field in current.model_fields.values()]
         elif get_origin(current) in (tuple, types.UnionType) or get_args(current):

@@ -67,7 +67,7 @@ def test_colors_crops_and_sizes_equal_torchvisions():
     np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     for size in [(90, 140), (141, 90), (33, 50)]:
         resized = tv.resize(Image.fromarray(picture(*size)), 384)
-        assert geometry.cover(size[1], size[0], (384, 384)) == resized.size
+        assert geometry.covering_size(size[1], size[0], (384, 384)) == resized.size
 
 
 @pytest.mark.oracle

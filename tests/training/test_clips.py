@@ -27,7 +27,7 @@ from vosrepro.training.data.clips import (
     read_soft_mask,
     to_batch,
 )
-from vosrepro.training.data.loader import Clips, _shares, batches, collate, fits_shared, make_loader
+from vosrepro.training.data.loader import StageSamples, _shares, batches, collate, fits_shared, make_loader
 
 
 def rng(seed=0):
@@ -317,7 +317,7 @@ def test_batches_are_the_same_where_shared_memory_is_too_small_for_them(tiny, tm
         shared = list(found)
     assert "through pipes" not in caplog.text
     monkeypatch.setattr("vosrepro.training.data.loader._PREFETCH", 1 << 40)  # no memory has room for so many
-    assert not _shares(Clips(node, items), range(4), 7, 2)
+    assert not _shares(StageSamples(node, items), range(4), 7, 2)
     assert "is too small for the batches of 2 workers: they go through pipes" in caplog.text
     monkeypatch.setattr("vosrepro.training.data.loader._shares", lambda *_: False)
     monkeypatch.setattr("vosrepro.training.data.loader._PREFETCH", 4)
@@ -333,7 +333,7 @@ def test_each_item_is_seen_once_before_any_is_seen_again(tiny):
     node = tiny.node(tiny.stage(batch_size=5, steps=4))
     items = load_items(node.params, tiny.STUDY.data, held_out=tiny.STUDY.selection.sequences)
     seen = []
-    clips = Clips(node, items)
+    clips = StageSamples(node, items)
     clips._sampler.sample = lambda item, rng, share: seen.append(item.content.name)
     for step in range(4):
         for index in range(5):

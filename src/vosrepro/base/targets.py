@@ -16,11 +16,11 @@ from vosrepro.base.errors import ConfigError
 _Path: type[Path] = type(Path())
 
 
-class Source(_Path):
+class SourcePath(_Path):
     """A file or a folder that a command reads."""
 
 
-class Target(_Path):
+class TargetPath(_Path):
     """A file or a folder that a command writes."""
 
 
@@ -28,11 +28,11 @@ class Place(_Path):
     """A file or a folder that a command reads and adds to."""
 
 
-def compare(arguments: Mapping[str, Any]) -> None:
+def refuse_arguments(arguments: Mapping[str, Any]) -> None:
     """Refuse parsed arguments of which one is written and read; see `refuse`."""
     paths = [(name, path) for name, value in arguments.items() for path in _flat(value)]
-    targets = {_spoken(name): path for name, path in paths if isinstance(path, Target)}
-    refuse(targets, [path for _, path in paths if isinstance(path, Source)])
+    targets = {_spoken(name): path for name, path in paths if isinstance(path, TargetPath)}
+    refuse(targets, [path for _, path in paths if isinstance(path, SourcePath)])
 
 
 def refuse(targets: Mapping[str, Path], sources: Iterable[Path]) -> None:
@@ -50,7 +50,7 @@ def refuse(targets: Mapping[str, Path], sources: Iterable[Path]) -> None:
         for source in there:
             if same(target, source):
                 raise ConfigError(f"{name} {target} is an input, which it would replace: write to another place")
-            if target.is_file() and source.is_dir() and inside(target, source):
+            if target.is_file() and source.is_dir() and lies_inside(target, source):
                 raise ConfigError(f"{name} {target} is a file of the input {source}: write to another place")
 
 
@@ -62,7 +62,7 @@ def same(one: Path, other: Path) -> bool:
         return os.path.realpath(one) == os.path.realpath(other)
 
 
-def inside(path: Path, folder: Path) -> bool:
+def lies_inside(path: Path, folder: Path) -> bool:
     """Whether a path lies below a folder, also through links."""
     return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
 

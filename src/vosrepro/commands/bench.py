@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
-from vosrepro.base.targets import compare
+from vosrepro.base.targets import refuse_arguments
 
 _MODULES = {
     "score": "vosrepro.lab.score",
@@ -46,5 +46,5 @@ def run(args: argparse.Namespace) -> int:
     )
     module.add_arguments(parser)
     given = parser.parse_args(args.rest)
-    compare(vars(given))
+    refuse_arguments(vars(given))
     return int(module.run(given) or 0)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 
 from vosrepro.base.files import write_text
-from vosrepro.base.targets import Source, Target
-from vosrepro.reporting.compare import Comparison, compare_results
-from vosrepro.reporting.results import results
+from vosrepro.base.targets import SourcePath, TargetPath
+from vosrepro.reporting.compare import StudyComparison, compare_results
+from vosrepro.reporting.results import read_results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two folders, and where a page goes."""
-    parser.add_argument("first", type=Source, help="name of a study, or its folder in results/ of any checkout")
-    parser.add_argument("second", type=Source, help="the same; differences are this one minus the first")
+    parser.add_argument("first", type=SourcePath, help="name of a study, or its folder in results/ of any checkout")
+    parser.add_argument("second", type=SourcePath, help="the same; differences are this one minus the first")
     parser.add_argument(
         "--seeds", nargs=2, type=int, metavar=("A", "B"), help="only these seeds (default: all, averaged)"
     )
-    parser.add_argument("--html", type=Target, metavar="FILE", help="also write the comparison as a page")
+    parser.add_argument("--html", type=TargetPath, metavar="FILE", help="also write the comparison as a page")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
     found = compare_results(
-        results(str(args.first)), results(str(args.second)), tuple(args.seeds) if args.seeds else None
+        read_results(str(args.first)), read_results(str(args.second)), tuple(args.seeds) if args.seeds else None
     )
     print("\n".join(_lines(found)))
     if args.html:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(found: Comparison) -> list[str]:
+def _lines(found: StudyComparison) -> list[str]:
     lines = [found.summary, ""]
     for change in found.changes:
         first, *others = change.places

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.targets import Source, Target, refuse
+from vosrepro.base.targets import SourcePath, TargetPath, refuse
 
 if TYPE_CHECKING:
     import torch
@@ -28,13 +28,13 @@ _OPACITY = 0.6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which frames, which place, which network."""
     add = parser.add_argument
-    add("source", type=Source, metavar="SRC", help="image that the place is in")
-    add("target", type=Source, metavar="TGT", help="image of the same size to find it in")
+    add("source", type=SourcePath, metavar="SRC", help="image that the place is in")
+    add("target", type=SourcePath, metavar="TGT", help="image of the same size to find it in")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--point", type=_point, metavar="X,Y", help="a pixel of SRC, from the left top")
-    place.add_argument("--mask", type=Source, help="a label image of SRC: all its non-zero pixels")
-    add("--weights", type=Source, required=True, help="weights of a method with correspondences (stm)")
-    add("--out", type=Target, metavar="FILE", help=".png or .npy (default: <SRC>-<TGT>-heat.png, by their names)")
+    place.add_argument("--mask", type=SourcePath, help="a label image of SRC: all its non-zero pixels")
+    add("--weights", type=SourcePath, required=True, help="weights of a method with correspondences (stm)")
+    add("--out", type=TargetPath, metavar="FILE", help=".png or .npy (default: <SRC>-<TGT>-heat.png, by their names)")
     add("--short-side", type=int, metavar="PX", help="resize both frames first (default: keep)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 

@@ -19,12 +19,12 @@ from vosrepro.study.published import METRICS, Published, load_published
 from vosrepro.study.training_table import compare_training
 from vosrepro.weights.released import Released, Unavailable, load_released
 
-Name = tuple[str, str, str, str]  # method, recipe, variant, benchmark
+EntryName = tuple[str, str, str, str]  # method, recipe, variant, benchmark
 _STUDIES = Path("params/studies")
 
 
 @dataclass(frozen=True)
-class Line:
+class CoverageLine:
     """One system on one benchmark.
 
     Attributes:
@@ -37,7 +37,7 @@ class Line:
         hole: whether a reader would miss an explanation.
     """
 
-    name: Name
+    name: EntryName
     published: int
     numbers: str
     mini: str
@@ -71,14 +71,14 @@ def run(args: argparse.Namespace) -> int:
     return 1 if holes else 0
 
 
-def coverage() -> list[Line]:
+def coverage() -> list[CoverageLine]:
     """All lines, by method and recipe in the order of the study `paper`, then what only the sources have."""
     published = load_published(recalled=True)
     released = load_released()
     paper = _entries("paper")
     imported = _entries("released")
     minis = {name: entry for path in sorted(_STUDIES.glob("mini*.yaml")) for name, entry in _entries(path.stem).items()}
-    groups: dict[Name, list[Published]] = {}
+    groups: dict[EntryName, list[Published]] = {}
     for key, number in published.items():
         groups.setdefault(key[:4], []).append(number)
     masks = {name for name, entry in _entries("published-masks").items() if not entry.run.params.published_as}
@@ -91,22 +91,22 @@ def coverage() -> list[Line]:
     ]
 
 
-def _entries(study: str) -> dict[Name, Entry]:
+def _entries(study: str) -> dict[EntryName, Entry]:
     plan = load_plan(_STUDIES / f"{study}.yaml")
-    found: dict[Name, Entry] = {}
+    found: dict[EntryName, Entry] = {}
     for entry in plan.entries:  # a recipe before its twins that are compared with the same numbers
         found.setdefault(entry.published_name, entry)
     return found
 
 
 def _line(
-    name: Name,
+    name: EntryName,
     numbers: list[Published],
-    paper: Mapping[Name, Entry],
-    imported: Mapping[Name, Entry],
-    minis: Mapping[Name, Entry],
+    paper: Mapping[EntryName, Entry],
+    imported: Mapping[EntryName, Entry],
+    minis: Mapping[EntryName, Entry],
     released: Released,
-) -> Line:
+) -> CoverageLine:
     method, recipe = name[:2]
     why = released.methods.get(method, {}).get(recipe)
     reason = why.unavailable if isinstance(why, Unavailable) else None
@@ -117,13 +117,13 @@ def _line(
     mini = _in_mini(name, minis)
     known = sum(n.evidence != "recalled" for n in numbers)
     hole = not explained or mini == "no"
-    return Line(name, known, _numbers(numbers), mini, importable, in_paper, _training(paper.get(name)), hole)
+    return CoverageLine(name, known, _numbers(numbers), mini, importable, in_paper, _training(paper.get(name)), hole)
 
 
-def _taken(name: Name, numbers: list[Published]) -> Line:
+def _taken(name: EntryName, numbers: list[Published]) -> CoverageLine:
     """A system that is there by the masks of its authors alone: nothing to train, import or make small."""
     masks = "in published-masks"
-    return Line(name, len(numbers), _numbers(numbers), "no", "masks of the authors", masks, "", hole=False)
+    return CoverageLine(name, len(numbers), _numbers(numbers), "no", "masks of the authors", masks, "", hole=False)
 
 
 def _training(entry: Entry | None) -> str:
@@ -134,7 +134,7 @@ def _training(entry: Entry | None) -> str:
     return f"; training: {counts['equal']} equal, {counts['different']} different, {counts['assumed']} assumed"
 
 
-def _in_mini(name: Name, minis: Mapping[Name, Entry]) -> str:
+def _in_mini(name: EntryName, minis: Mapping[EntryName, Entry]) -> str:
     if any(n[:3] == name[:3] for n in minis):
         return "yes"
     return "other settings" if any(n[0] == name[0] for n in minis) else "no"

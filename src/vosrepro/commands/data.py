@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.targets import Place, Source, Target
+from vosrepro.base.targets import Place, SourcePath, TargetPath
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.study.params import DataParams
 from vosrepro.study.paths import data_manifest
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     generate = actions.add_parser("generate", help="make the mini data (16 MB, about 15 s)")
-    generate.add_argument("--root", type=Target, default="data/mini", help="default: %(default)s")
+    generate.add_argument("--root", type=TargetPath, default="data/mini", help="default: %(default)s")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     generate.add_argument("--force", action="store_true", help="make it anew even if it is complete")
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "PATH, archives in ROOT/downloads are taken. Then everything is verified and described.",
     )
     ready.add_argument("name", metavar="NAME", help=", ".join(SOURCES))
-    ready.add_argument("paths", metavar="PATH", nargs="*", type=Source, help="archives, or one folder")
+    ready.add_argument("paths", metavar="PATH", nargs="*", type=SourcePath, help="archives, or one folder")
     ready.add_argument("--root", type=Place, default="real", help="data root (default: %(default)s)")
     ready.add_argument("--copy", action="store_true", help="copy a folder instead of linking it")
     ready.add_argument(
@@ -44,13 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     ready.add_argument(
         "--jjval",
-        type=Source,
+        type=SourcePath,
         metavar="FILE",
         help="list of held-out YouTube-VOS videos (FRTM's lib/ytvos_jjvalid.txt)",
     )
     ready.add_argument(
         "--out",
-        type=Target,
+        type=TargetPath,
         metavar="JSON",
         help="the manifest; its listing goes beside it (default: ROOT/manifests/NAME.json)",
     )
@@ -63,16 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "to a flat TARGET. Finished files are kept, so that a run goes on where it stopped.",
     )
     convert.add_argument("kind", choices=("youtube-480p", "static-384", "static-pairs"))
-    convert.add_argument("source", type=Source, nargs="?", help="default: the usual folders below ROOT")
-    convert.add_argument("target", type=Target, nargs="?")
+    convert.add_argument("source", type=SourcePath, nargs="?", help="default: the usual folders below ROOT")
+    convert.add_argument("target", type=TargetPath, nargs="?")
     convert.add_argument("--root", type=Place, default="real", help="data root (default: %(default)s)")
-    convert.add_argument("--out", type=Target, metavar="JSON", help="record what was made")
+    convert.add_argument("--out", type=TargetPath, metavar="JSON", help="record what was made")
     convert.add_argument("--processes", type=int, default=1, help="(default: %(default)s)")
 
     verify = actions.add_parser("verify", help="say in a sentence what a data root lacks")
     where = verify.add_mutually_exclusive_group()
-    where.add_argument("--study", type=Source, help="check what a study (params/studies/<study>.yaml) reads")
-    where.add_argument("--root", type=Source, default="real", help="check a data root (default: %(default)s)")
+    where.add_argument("--study", type=SourcePath, help="check what a study (params/studies/<study>.yaml) reads")
+    where.add_argument("--root", type=SourcePath, default="real", help="check a data root (default: %(default)s)")
     verify.add_argument(
         "names",
         nargs="*",
@@ -89,15 +89,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     verify.add_argument(
         "--against",
-        type=Source,
+        type=SourcePath,
         metavar="CSV",
         help="say which folders differ from a listing that `data prepare` wrote",
     )
     verify.add_argument("--full", action="store_true", help="read every file of large sets too")
 
     manifest = actions.add_parser("manifest", help="make or check a study's data and describe it")
-    manifest.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
-    manifest.add_argument("--out", type=Target, required=True, help=str(data_manifest("<study>")))
+    manifest.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
+    manifest.add_argument("--out", type=TargetPath, required=True, help=str(data_manifest("<study>")))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,8 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from vosrepro.datasets.prepare.prepare import manifest_file
-    from vosrepro.datasets.prepare.prepare import prepare as prepare_set
+    from vosrepro.datasets.prepare.prepare import manifest_file, prepare_set
 
     data = DataParams(root=str(args.root))
     manifest = prepare_set(
@@ -209,11 +208,11 @@ def _manifest(args: argparse.Namespace) -> None:
     from vosrepro.study.records import DataManifest, Provenance
 
     plan = load_plan(args.study)
-    found, study = prepare(plan), plan.study.study
+    found, study = prepare_data(plan), plan.study.study
     DataManifest(**found, study=study, code=code_of("data"), provenance=Provenance.here()).write(args.out)
 
 
-def prepare(plan: Plan) -> dict[str, Any]:
+def prepare_data(plan: Plan) -> dict[str, Any]:
     """Generate a study's data if it is to be generated and is not there; verify what the study reads.
 
     A root that is complete is only read, so it may be read-only.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vosrepro.base.targets import Source
+from vosrepro.base.targets import SourcePath
 from vosrepro.commands.launch import add_device_arguments, run_leased
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, *, recipe: str | None = None) -> None:
     """Arguments that name a run of a study, for every command that a rule of the DAG calls; `recipe`: its help."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
     parser.add_argument("--recipe", required=True, help=recipe)
     parser.add_argument("--seed", required=True, type=int)
@@ -64,7 +64,7 @@ def infer(args: argparse.Namespace) -> int:
     return 0
 
 
-def select(args: argparse.Namespace) -> int:
+def select_checkpoint(args: argparse.Namespace) -> int:
     """Choose a checkpoint of a run."""
     status = run_leased(args, "select")
     if status is not None:

@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import DataError
-from vosrepro.base.targets import Source
+from vosrepro.base.targets import SourcePath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from vosrepro.base.types import ParityRow
-    from vosrepro.lab.parity.rules import Report
+    from vosrepro.lab.parity.rules import ParityReport
 
 #: How the last line calls the kinds of arrays, in its order.
 _COUNTED = {
@@ -29,7 +29,7 @@ _COUNTED = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The method and its fixture."""
     parser.add_argument("method", metavar="METHOD")
-    parser.add_argument("fixture", metavar="FIXTURE.npz", type=Source)
+    parser.add_argument("fixture", metavar="FIXTURE.npz", type=SourcePath)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
@@ -99,7 +99,7 @@ def table(rows: Sequence[ParityRow]) -> str:
     return "\n".join(lines)
 
 
-def accounts(report: Report) -> list[str]:
+def accounts(report: ParityReport) -> list[str]:
     """What could not be compared, by name, and the count of every kind."""
     lines = [f"cannot be made: {name} lacks {what}" for name, what in report.lacking.items()]
     lines += [f"not known: {name}" for name in report.names("not known")]

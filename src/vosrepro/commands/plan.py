@@ -21,7 +21,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import ConfigError, DataError
-from vosrepro.base.targets import Source
+from vosrepro.base.targets import SourcePath
 
 if TYPE_CHECKING:
     from vosrepro.costs.times import Extent
@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from vosrepro.costs.rates import RATES, WORK
 
     add = parser.add_argument
-    add("study", type=Source, help="params/studies/<study>.yaml")
+    add("study", type=SourcePath, help="params/studies/<study>.yaml")
     for part in _PARTS:
         add(f"--{part}", action="append", metavar="NAME", help=f"only this {part} (may be given several times)")
-    add("--throughput", type=Source, default=RATES, metavar="CSV", help="measured rates (default: %(default)s)")
-    add("--work", type=Source, default=WORK, metavar="CSV", help="counted operations (default: %(default)s)")
+    add("--throughput", type=SourcePath, default=RATES, metavar="CSV", help="measured rates (default: %(default)s)")
+    add("--work", type=SourcePath, default=WORK, metavar="CSV", help="counted operations (default: %(default)s)")
     add("--machine", metavar="TEXT", help="first rates of machines whose name contains this")
     add(
         "--sustained",

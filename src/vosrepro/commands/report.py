@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vosrepro.base.targets import Source, Target
+from vosrepro.base.targets import SourcePath, TargetPath
 from vosrepro.study.paths import REPORTS
 
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and where the pages go."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
-    parser.add_argument("--out", type=Target, default=str(REPORTS), help="folder of the pages (default: %(default)s)")
+    parser.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument(
+        "--out", type=TargetPath, default=str(REPORTS), help="folder of the pages (default: %(default)s)"
+    )
     parser.add_argument(
         "--partial",
         action="store_true",
@@ -33,19 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--write-expected",
-        type=Target,
+        type=TargetPath,
         metavar="CSV",
         help="also write this study's results as reference results (params/expected/<study>.csv)",
     )
     parser.add_argument(
         "--figures",
-        type=Target,
+        type=TargetPath,
         metavar="DIR",
         help="write only the figures of a paper (PDF and PNG) there, from the study's files, and give them to MLflow",
     )
     parser.add_argument(
         "--tables",
-        type=Target,
+        type=TargetPath,
         metavar="DIR",
         help="write only the tables of the benchmarks there: CSV, Markdown and LaTeX, with deviations as footnotes",
     )
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render, then say where the first page lies."""
     from vosrepro.base.files import csv_text, write_text
-    from vosrepro.reporting import load_table, render
+    from vosrepro.reporting import load_table, render_pages
     from vosrepro.reporting.evidence.expected import expected_rows
     from vosrepro.reporting.pages.outlets import write_outlets
     from vosrepro.study.integrity import check_scores
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             check_scores(each, plan.entries_of(each))
         write_outlets(load_table(plan))
         return 0
-    pages = render(plan, args.out, partial=args.partial, outlets=args.only is None)
+    pages = render_pages(plan, args.out, partial=args.partial, outlets=args.only is None)
     if args.record and not args.partial:
         from vosrepro.reporting.recorded import record_report
 
@@ -88,14 +90,14 @@ def run(args: argparse.Namespace) -> int:
 def _figures(plan: Plan, folder: Path) -> None:
     from vosrepro.reporting import load_table
     from vosrepro.reporting.pages.comparisons import primary_row
-    from vosrepro.reporting.plots import draw
+    from vosrepro.reporting.plots import draw_figures
     from vosrepro.reporting.recorded import record_figures
-    from vosrepro.reporting.results import results
+    from vosrepro.reporting.results import read_results
 
     table = load_table(plan)
     rows = {(m, b): primary_row(table, m, b) for m in plan.methods for b in plan.benchmarks}
     marked = {key: (row.recipe, row.variant) for key, row in rows.items() if row}
     note = f"study {plan.study.study}" + (", generated videos" if plan.study.data.generated else "")
-    written = draw(results(plan.results), marked, folder, note=note)
+    written = draw_figures(read_results(plan.results), marked, folder, note=note)
     record_figures(plan.study.study, written)
     logging.getLogger(__name__).info("%d figures in %s", len(written) // 2, folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Source
+from vosrepro.base.targets import SourcePath
 from vosrepro.datasets.sets.catalog import original_videos
 from vosrepro.datasets.sets.resized import write_resized
 from vosrepro.inference.persons import person_finder
@@ -20,7 +20,7 @@ from vosrepro.study.paths import resized_folder
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which videos."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--benchmark", required=True, help="a benchmark with fit_px, e.g. ali21")
 
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from vosrepro.base.files import write_text
-from vosrepro.base.targets import Source, Target
-from vosrepro.reporting.results import FRAMES, results
+from vosrepro.base.targets import SourcePath, TargetPath
+from vosrepro.reporting.results import FRAMES, read_results
 
 #: What `--csv` without a folder stands for.
 _STANDARD_OUTPUT = "-"
@@ -15,10 +15,10 @@ _STANDARD_OUTPUT = "-"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and what to write."""
-    parser.add_argument("study", type=Source, help="name of a study, or its folder in results/ of any checkout")
+    parser.add_argument("study", type=SourcePath, help="name of a study, or its folder in results/ of any checkout")
     parser.add_argument(
         "--csv",
-        type=Target,
+        type=TargetPath,
         metavar="DIR",
         nargs="?",
         const=_STANDARD_OUTPUT,
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say what there is, or write it."""
-    found = results(str(args.study))
+    found = read_results(str(args.study))
     names = (args.table,) if args.table else FRAMES
     if args.csv is None:
         for name in names:

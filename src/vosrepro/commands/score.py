@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Place, Source, Target
-from vosrepro.scoring.counting.layout import Layout, find_layout, read_list
+from vosrepro.base.targets import Place, SourcePath, TargetPath
+from vosrepro.scoring.counting.layout import Layout, find_layout, read_sequence_list
 from vosrepro.scoring.counting.protocols import PROTOCOLS, find_protocol
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "results",
         metavar="RESULTS",
-        type=Source,
+        type=SourcePath,
         help="folder or zip of masks; masks.zip/inner for a folder inside a zip",
     )
-    add("--truth", metavar="DIR", type=Source, required=True, help="the annotations")
+    add("--truth", metavar="DIR", type=SourcePath, required=True, help="the annotations")
     add("--protocol", metavar="ID", required=True, help=f"one of {', '.join(PROTOCOLS)}")
     add(
         "--sequences",
         metavar="FILE",
-        type=Source,
+        type=SourcePath,
         help="score only these, one name per line (default: the data set's list, else all)",
     )
     add(
@@ -64,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="val",
         help="which ImageSets list of a DAVIS root, and part of file names (default: %(default)s)",
     )
-    add("--meta", metavar="FILE", type=Source, help="meta.json of a YouTube-VOS split")
+    add("--meta", metavar="FILE", type=SourcePath, help="meta.json of a YouTube-VOS split")
     add(
         "--seen",
         metavar="FILE",
-        type=Source,
+        type=SourcePath,
         help="training meta.json, or a list of its categories: split scores into seen and unseen",
     )
     add(
@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         metavar="DIR",
-        type=Target,
+        type=TargetPath,
         help="write counts.parquet, scores.csv, score.json, and the official global_results-<split>.csv "
         "and per-sequence_results-<split>.csv",
     )
@@ -215,7 +215,7 @@ def _explain(args: argparse.Namespace, layout: Layout) -> int:
 def _categories(path: Path) -> Sequence[str]:
     """Categories of a training meta.json, or of a list."""
     if path.suffix != ".json":
-        return read_list(path)
+        return read_sequence_list(path)
     from vosrepro.scoring.scorer import Meta
 
     return Meta(path, None).categories()

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Source, Target, refuse
+from vosrepro.base.targets import SourcePath, TargetPath, refuse
 
 _SIDE_PX = 480
 
@@ -36,18 +36,18 @@ _SIDE_PX = 480
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The clip, its masks, the method and its weights."""
     add = parser.add_argument
-    add("video", metavar="VIDEO", type=Source)
+    add("video", metavar="VIDEO", type=SourcePath)
     add("masks", metavar="MASK", nargs="+")
     add("--method", required=True, help="stm, frtm, ... or a floor: copy, flow")
     add(
         "--weights",
-        type=Source,
+        type=SourcePath,
         metavar="FILE",
         help="a safetensors file: weights/METHOD/RECIPE.safetensors or results/.../selected.safetensors",
     )
     add(
         "--out",
-        type=Target,
+        type=TargetPath,
         metavar="DIR",
         help="folder for the masks (default: <VIDEO's name>-<METHOD>-masks, or -preview)",
     )
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--check", action="store_true", help="only say whether clip, masks and targets are in order; write nothing")
     add("--correct", metavar="FRAME=MASK", help="go on from here: all objects of this frame, drawn as they should be")
     add("--preview", type=_seconds, metavar="SECONDS", help="only so much from the first mask on")
-    add("--overlay", type=Target, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
+    add("--overlay", type=TargetPath, metavar="FILE", help="also write a video to look at: .mp4 or .webm")
     add("--variant", help="inference settings by name (default: the method's)")
     add(
         "--set",
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
 def _job(args: argparse.Namespace) -> Any:
     from vosrepro.base.machine import pick_device
     from vosrepro.inference.own.own_clip import OwnClip, assign_masks, open_images, preview
-    from vosrepro.inference.own.segment import Job
+    from vosrepro.inference.own.segment import ClipJob
     from vosrepro.inference.own.setup import find_setup
 
     setup = find_setup(
@@ -151,7 +151,7 @@ def _job(args: argparse.Namespace) -> Any:
     if args.preview:
         images, masks = preview(images, masks, args.preview)
     clip = OwnClip(images, masks)
-    return Job(
+    return ClipJob(
         clip,
         setup,
         args.out or Path(f"{images.name}-{args.method}-{'preview' if args.preview else 'masks'}"),

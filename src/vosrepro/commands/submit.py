@@ -20,7 +20,7 @@ import argparse
 import json
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Source, Target
+from vosrepro.base.targets import SourcePath, TargetPath
 from vosrepro.commands.infer import add_run_arguments
 from vosrepro.scoring.server import record_answer
 from vosrepro.scoring.submission import check_submission, served, write_zip
@@ -35,11 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "masks",
         metavar="MASKS",
-        type=Source,
+        type=SourcePath,
         help="folder of masks by sequence; check: or a zip; record: an entry of the study",
     )
-    add("target", metavar="FILE", type=Target, nargs="?", help="zip to write (zip); the server's answer (record)")
-    add("--study", metavar="YAML", type=Source, help="record: params/studies/<study>.yaml")
+    add("target", metavar="FILE", type=TargetPath, nargs="?", help="zip to write (zip); the server's answer (record)")
+    add("--study", metavar="YAML", type=SourcePath, help="record: params/studies/<study>.yaml")
     add(
         "--for",
         dest="benchmark",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--data",
         metavar="DIR",
-        type=Source,
+        type=SourcePath,
         help="the data set: DAVIS root of that split, or YouTube-VOS's valid folder",
     )
     add("--json", action="store_true", help="print findings or manifest as JSON")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 
-from vosrepro.base.targets import Source, Target
+from vosrepro.base.targets import SourcePath, TargetPath
 from vosrepro.study.paths import mlflow_outcome
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The study and what to do."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--follow", action="store_true", help="mirror until the workflow ends")
     what.add_argument("--complete", action="store_true", help="mirror the rest and write --out")
     parser.add_argument("--parent-pid", type=int, help="with --follow: process of the workflow")
     parser.add_argument("--poll-s", type=float, default=2.0, help="(default: %(default)s)")
-    parser.add_argument("--out", type=Target, help=f"with --complete: default {mlflow_outcome('<study>')}")
+    parser.add_argument("--out", type=TargetPath, help=f"with --complete: default {mlflow_outcome('<study>')}")
     parser.add_argument(
         "--answer-s",
         type=float,

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.targets import Source, Target
+from vosrepro.base.targets import SourcePath, TargetPath
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,21 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     known = actions.add_parser("list", help="released checkpoints and masks, where to get them, and which are here")
     known.add_argument(
-        "--masks-root", type=Source, metavar="FOLDER", help="folder of published masks (default: weights/masks)"
+        "--masks-root", type=SourcePath, metavar="FOLDER", help="folder of published masks (default: weights/masks)"
     )
     one = actions.add_parser("import", help="convert a released checkpoint")
     one.add_argument("method", metavar="METHOD")
     one.add_argument(
         "file",
         metavar="FILE",
-        type=Source,
+        type=SourcePath,
         nargs="?",
         help="the released file (default: weights/METHOD/RECIPE.pth, .pt, ...)",
     )
     one.add_argument("--recipe", help="which released system it is (default: the one that fits)")
     one.add_argument("--size", default="full", help="of the network (default: %(default)s)")
     one.add_argument(
-        "--out", type=Target, metavar="FILE", help="safetensors file (default: weights/METHOD/RECIPE.safetensors)"
+        "--out", type=TargetPath, metavar="FILE", help="safetensors file (default: weights/METHOD/RECIPE.safetensors)"
     )
     one.add_argument("--json", action="store_true", help="print the record as JSON")
 

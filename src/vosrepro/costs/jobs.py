@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vosrepro.base.errors import DataError
-from vosrepro.costs.rates import Rate, at_objects, frame_identity, machine_name, stage_identity
+from vosrepro.costs.rates import Rate, at_objects, frame_identity, machine_name, sample_identity
 from vosrepro.costs.times import NOT_MEASURED, Extent, Known, Time, times, total, unit_time
 from vosrepro.study.records import StageRecord
 
@@ -128,7 +128,7 @@ def _name(node: StageNode) -> str:
 
 
 def _training(plan: Plan, node: StageNode, known: Known) -> JobCost:
-    identity = stage_identity(node.method, node.model, node.params)
+    identity = sample_identity(node.method, node.model, node.params)
     devices = min(known.gpus, plan.study.gpus_per_training)
     recorded = _recorded(node)
     unit = unit_time(known, "train", identity, 0.0, devices, recorded=[recorded] if recorded else [])

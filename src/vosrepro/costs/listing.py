@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vosrepro.costs.jobs import MASK_BYTES, SELECTION
-from vosrepro.costs.schedule import Schedule, Task, schedule
+from vosrepro.costs.schedule import Schedule, ScheduledJob, schedule
 
 if TYPE_CHECKING:
     from vosrepro.costs.jobs import EntryCost, JobCost
@@ -42,7 +42,7 @@ def add_up(jobs: Iterable[JobCost]) -> Sum:
 
 def planned(jobs: Sequence[JobCost], devices: int) -> Schedule:
     """The jobs on so many devices; what is not known takes no time."""
-    tasks = [Task(j.name, j.after, j.time.seconds or 0.0, j.time.devices) for j in jobs]
+    tasks = [ScheduledJob(j.name, j.after, j.time.seconds or 0.0, j.time.devices) for j in jobs]
     return schedule(tasks, devices)
 
 

@@ -56,7 +56,7 @@ class Work:
     objects: int = 0
 
 
-def stage_identity(method: str, model: Mapping[str, Any], params: StageParams) -> str:
+def sample_identity(method: str, model: Mapping[str, Any], params: StageParams) -> str:
     """Digest of what determines the work of a sample of a training stage.
 
     Args:
@@ -79,7 +79,7 @@ def named_identities(method: MethodParams, size_name: str) -> dict[tuple[str, st
     """(kind, name) of everything of a method at one size -> identity."""
     size: MethodSize = method.sizes[size_name]
     found = {
-        ("train", name): stage_identity(method.method, {**size.model, **stage.model}, stage)
+        ("train", name): sample_identity(method.method, {**size.model, **stage.model}, stage)
         for name, stage in size.stages.items()
     }
     for recipe_name, recipe in size.recipes.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
-class Task(NamedTuple):
+class ScheduledJob(NamedTuple):
     """A job: what it waits for, how long it takes, and how many devices it holds meanwhile."""
 
     name: str
@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
     wall_seconds: float
 
 
-def schedule(tasks: Sequence[Task], devices: int) -> Schedule:
+def schedule(tasks: Sequence[ScheduledJob], devices: int) -> Schedule:
     """Start whatever is ready and finds devices, jobs with the longest rest of their chain first.
 
     Args:
@@ -39,7 +39,7 @@ def schedule(tasks: Sequence[Task], devices: int) -> Schedule:
     return Schedule(chain, rest[chain[0]], _simulate(tasks, table, rest, devices))
 
 
-def _rest(tasks: Sequence[Task], table: Mapping[str, Task]) -> dict[str, float]:
+def _rest(tasks: Sequence[ScheduledJob], table: Mapping[str, ScheduledJob]) -> dict[str, float]:
     """Seconds from the start of each job to the end of the longest chain behind it."""
     rest = {task.name: 0.0 for task in tasks}
     for task in reversed(tasks):
@@ -50,8 +50,10 @@ def _rest(tasks: Sequence[Task], table: Mapping[str, Task]) -> dict[str, float]:
     return rest
 
 
-def _chain(tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float]) -> tuple[str, ...]:
-    def heads(before: str | None) -> list[Task]:
+def _chain(
+    tasks: Sequence[ScheduledJob], table: Mapping[str, ScheduledJob], rest: Mapping[str, float]
+) -> tuple[str, ...]:
+    def heads(before: str | None) -> list[ScheduledJob]:
         if before is None:
             return [task for task in tasks if not any(name in table for name in task.after)]
         return [task for task in tasks if before in task.after]
@@ -62,7 +64,9 @@ def _chain(tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, 
     return tuple(chain)
 
 
-def _simulate(tasks: Sequence[Task], table: Mapping[str, Task], rest: Mapping[str, float], devices: int) -> float:
+def _simulate(
+    tasks: Sequence[ScheduledJob], table: Mapping[str, ScheduledJob], rest: Mapping[str, float], devices: int
+) -> float:
     waiting = {task.name: {name for name in task.after if name in table} for task in tasks}
     running: list[tuple[float, str]] = []
     now, free = 0.0, devices

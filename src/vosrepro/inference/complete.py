@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vosrepro.study.records import DataManifest
 
 
-def check_frames(benchmark: BenchmarkParams, data: DataParams, manifest: DataManifest, source: Path) -> None:
+def check_frame_count(benchmark: BenchmarkParams, data: DataParams, manifest: DataManifest, source: Path) -> None:
     """Compare the frames of a benchmark's videos with the number that the manifest counted.
 
     Args:

@@ -19,8 +19,8 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.base.files import begin_anew
 from vosrepro.datasets.sets.catalog import benchmark_part
 from vosrepro.inference.classify import CHECKPOINT, class_weights
-from vosrepro.inference.complete import check_frames
-from vosrepro.inference.run_record import begin_journal, keep_entry
+from vosrepro.inference.complete import check_frame_count
+from vosrepro.inference.run_record import begin_run_journal, keep_entry
 from vosrepro.study import paths
 from vosrepro.study.digests import code_of, data_digest, entry_identity
 from vosrepro.study.integrity import intact, read_record, stage_weights
@@ -82,7 +82,7 @@ class Books:
     def journal(self) -> Iterator[None]:
         """Keep the run's journal while its entries are filled."""
         tags = {"weights_sha256": self._selected and self._selected.sha256, "data": self._data.digest}
-        with begin_journal(self._run, self.entries, tags) as self._journal:
+        with begin_run_journal(self._run, self.entries, tags) as self._journal:
             yield
             self._journal.end()
 
@@ -101,7 +101,7 @@ class Books:
                 f"{entry.key} names a checkpoint of a classifier, but {entry.benchmark} is segmented with selected "
                 "weights: take it out of the study"
             )
-        check_frames(entry.benchmark_params, self._plan.study.data, self._data, self._plan.data_manifest)
+        check_frame_count(entry.benchmark_params, self._plan.study.data, self._data, self._plan.data_manifest)
         return self._begun(entry, "masks", self._selected)
 
     def _begun(self, entry: Entry, kind: str, weights: WeightsFile | None) -> Begun:

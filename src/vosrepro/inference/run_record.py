@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vosrepro.study.plan import Entry, Run
 
 
-def begin_journal(run: Run, entries: Sequence[Entry], tags: Mapping[str, str | None]) -> Journal:
+def begin_run_journal(run: Run, entries: Sequence[Entry], tags: Mapping[str, str | None]) -> Journal:
     """Start the journal of a run's inference."""
     journal = Journal(run.journal("infer"))
     journal.start(

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from vosrepro.base.errors import DataError
 from vosrepro.base.types import Correctable, MetaOrdered, Previewing, Skipping
 from vosrepro.inference.clock import FrameClock, FrameTime
-from vosrepro.inference.sources import Source, VideoFiles, read_ahead
+from vosrepro.inference.sources import VideoFiles, VideoSource, read_ahead
 from vosrepro.methods.common.masks import most_likely, one_hot
 from vosrepro.methods.common.resizing import resize_frame, resize_labels, short_side_size
 
@@ -92,7 +92,7 @@ class Objects:
 @torch.inference_mode()
 def segment_video(  # noqa: PLR0913, options by name
     new_segmenter: Callable[[], Segmenter],
-    video: Video | Source,
+    video: Video | VideoSource,
     *,
     device: torch.device,
     short_side_px: int | None = None,
@@ -130,7 +130,7 @@ def segment_video(  # noqa: PLR0913, options by name
         DataError: if there is no first mask, it is empty, or its size differs from the image's, or the
             frames' sizes differ.
     """
-    source = video if isinstance(video, Source) else VideoFiles(video)
+    source = video if isinstance(video, VideoSource) else VideoFiles(video)
     names = source.frame_names
     begins, first = _beginnings(source)
     stop = len(names) if frames is None else min(len(names), first + frames)
@@ -168,7 +168,7 @@ def segment_video(  # noqa: PLR0913, options by name
             pending = []
 
 
-def _beginnings(source: Source) -> tuple[dict[str, set[int]], int]:
+def _beginnings(source: VideoSource) -> tuple[dict[str, set[int]], int]:
     """Which objects begin on which frame, and the place of the first such frame."""
     begins: dict[str, set[int]] = {}
     for identity, name in source.starts.items():
@@ -213,7 +213,7 @@ class _Ahead:
 
 
 def _given(
-    source: Source, name: str, starting: set[int] | None, objects: Objects, size: tuple[int, ...]
+    source: VideoSource, name: str, starting: set[int] | None, objects: Objects, size: tuple[int, ...]
 ) -> np.ndarray | None:
     """Masks of the objects that start on a frame, None if none does; where that is not known, of all objects."""
     if starting is not None and not starting:

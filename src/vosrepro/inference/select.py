@@ -16,7 +16,7 @@ from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.files import atomic, file_digest, write_text
 from vosrepro.datasets import Video, benchmark_videos, read_annotation, training_videos
 from vosrepro.datasets.sets.catalog import benchmark_part, training_parts
-from vosrepro.inference.complete import check_frames, require_frames
+from vosrepro.inference.complete import check_frame_count, require_frames
 from vosrepro.inference.runner import segment_video
 from vosrepro.methods import get_method
 from vosrepro.study import paths
@@ -88,7 +88,7 @@ def select_run(plan: Plan, run: Run, *, device: torch.device, score: Scorer) -> 
         best = best_row(rows, selection.metric)
         for benchmark in watched:
             assert benchmark.scoring is not None
-            check_frames(benchmark, plan.study.data, manifest, plan.data_manifest)
+            check_frame_count(benchmark, plan.study.data, manifest, plan.data_manifest)
             videos = benchmark_videos(benchmark, plan.study.data)
             for row, (_, path) in zip(rows, candidates, strict=True):
                 scores = _evaluate(run, path, videos, device, partial(score, protocol=benchmark.scoring))

@@ -20,7 +20,7 @@ _AHEAD = 16
 
 
 @runtime_checkable
-class Source(Protocol):
+class VideoSource(Protocol):
     """A video for `runner.segment_video`."""
 
     @property
@@ -61,19 +61,19 @@ class VideoFiles:
         self.starts: Mapping[int, str] = video.starts
 
     def image(self, index: int) -> np.ndarray:
-        """See `Source.image`."""
+        """See `VideoSource.image`."""
         return read_frame(self._video.frames[index])
 
     def labels(self, frame: str) -> np.ndarray:
-        """See `Source.labels`."""
+        """See `VideoSource.labels`."""
         return read_annotation(self._video, frame)
 
     def where(self, frame: str) -> Path | str:
-        """See `Source.where`."""
+        """See `VideoSource.where`."""
         return self._video.annotations[frame]
 
 
-def read_ahead(source: Source, indices: range, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
+def read_ahead(source: VideoSource, indices: range, device: torch.device) -> Iterator[tuple[int, torch.Tensor]]:
     """Frames as uint8 tensors (H, W, 3) on the host, with their indices.
 
     For CUDA a thread decodes up to 16 frames ahead into page-locked memory, from where copies overlap with

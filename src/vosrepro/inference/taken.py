@@ -20,11 +20,11 @@ from vosrepro.base.fingerprints import masks_digest, write_fingerprints
 from vosrepro.base.labels import write_labels
 from vosrepro.datasets import Video, benchmark_videos, read_annotation
 from vosrepro.datasets.sets.catalog import benchmark_part
-from vosrepro.inference.run_record import begin_journal, keep_entry
+from vosrepro.inference.run_record import begin_run_journal, keep_entry
 from vosrepro.scoring.counting.packing import check_two_values
 from vosrepro.scoring.counting.png import Malformed
 from vosrepro.scoring.counting.protocols import find_protocol
-from vosrepro.scoring.counting.readers import listed
+from vosrepro.scoring.counting.readers import ids_in_words
 from vosrepro.scoring.counting.trees import FolderTree, ZipTree, open_tree
 from vosrepro.study.digests import code_of, data_digest, entry_identity
 from vosrepro.study.integrity import read_record
@@ -46,7 +46,7 @@ _NOTHING_RAN = "none"
 
 
 @dataclass(frozen=True)
-class Source:
+class MaskSource:
     """An opened folder or zip of masks; `inside` is the folder in it that holds the sequences."""
 
     path: Path
@@ -71,7 +71,7 @@ def take_run(plan: Plan, run: Run) -> None:
         )
     data = read_record(DataManifest, plan.data_manifest)
     entries = plan.entries_of(run)
-    journal = begin_journal(run, entries, {"masks": path.name, "data": data.digest})
+    journal = begin_run_journal(run, entries, {"masks": path.name, "data": data.digest})
     records = {}
     with journal:
         for entry in entries:
@@ -119,7 +119,7 @@ def _take(plan: Plan, entry: Entry, facts: MaskSet, path: Path, data: DataManife
     )
 
 
-def _described(facts: MaskSet, source: Source, masks: str, *, left: int, lacking: int) -> TakenMasks:
+def _described(facts: MaskSet, source: MaskSource, masks: str, *, left: int, lacking: int) -> TakenMasks:
     """Where masks come from; a zip has the digest of its file, a folder that of the masks that were read."""
     zipped = source.path.is_file()
     digest = file_digest(source.path) if zipped else masks
@@ -135,7 +135,7 @@ def _described(facts: MaskSet, source: Source, masks: str, *, left: int, lacking
     )
 
 
-def find_source(path: Path, wanted: Sequence[str]) -> Source:
+def find_source(path: Path, wanted: Sequence[str]) -> MaskSource:
     """The folder in a folder or zip that holds the sequences of a benchmark, at whatever depth.
 
     Raises:
@@ -163,10 +163,10 @@ def find_source(path: Path, wanted: Sequence[str]) -> Source:
             f"{tree.name} lacks {len(missing)} of the {len(wanted)} sequences ({', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}): download it again, a mean over the rest is no published number"
         )
-    return Source(path, tree, inside, folders)
+    return MaskSource(path, tree, inside, folders)
 
 
-def frames_to_take(source: Source, video: Video, benchmark: BenchmarkParams) -> list[str]:
+def frames_to_take(source: MaskSource, video: Video, benchmark: BenchmarkParams) -> list[str]:
     """Names of a video's frames that have a mask; only frames that the benchmark does not score may lack.
 
     Raises:
@@ -187,7 +187,7 @@ def frames_to_take(source: Source, video: Video, benchmark: BenchmarkParams) -> 
 
 
 def _write(
-    source: Source, video: Video, frames: Sequence[str], benchmark: BenchmarkParams, folder: Path
+    source: MaskSource, video: Video, frames: Sequence[str], benchmark: BenchmarkParams, folder: Path
 ) -> dict[str, str]:
     """Write the masks of one video; the digest of each by its frame."""
     size = video.original_size or read_annotation(video, next(iter(video.starts.values()))).shape
@@ -209,7 +209,7 @@ def _write(
         extra = sorted(set(np.unique(labels).tolist()) - {0, *video.starts})
         if extra:
             raise DataError(
-                f"{where} holds id {extra[0]}, but the objects there are {listed(sorted(video.starts))}: "
+                f"{where} holds id {extra[0]}, but the objects there are {ids_in_words(sorted(video.starts))}: "
                 "these are masks of another benchmark"
             )
         write_labels(folder / f"{frame}.png", np.ascontiguousarray(labels))

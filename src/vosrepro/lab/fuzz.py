@@ -211,7 +211,7 @@ def pillow_labels(data: bytes) -> np.ndarray | None:
         return None
 
 
-def compare(data: bytes) -> str:
+def compare_decoders(data: bytes) -> str:
     """One file.
 
     Returns:
@@ -233,11 +233,11 @@ def compare(data: bytes) -> str:
 FINE = ("same", "refused by both", "refused by us")
 
 
-def run(files: int, seed: int) -> tuple[Counter[str], list[bytes]]:
+def fuzz(files: int, seed: int) -> tuple[Counter[str], list[bytes]]:
     """Compare many mutated files.
 
     Returns:
-        How often each outcome of `compare` came, and the files that came out wrong (at most 20).
+        How often each outcome of `compare_decoders` came, and the files that came out wrong (at most 20).
     """
     generator = np.random.default_rng(seed)
     outcomes: Counter[str] = Counter()
@@ -248,7 +248,7 @@ def run(files: int, seed: int) -> tuple[Counter[str], list[bytes]]:
             data = original
             for _ in range(changes):
                 data = mutate(data, generator) if len(data) > 20 else data
-            outcome = compare(data)
+            outcome = compare_decoders(data)
             outcomes[outcome] += 1
             if outcome not in FINE and len(wrong) < 20:
                 wrong.append(data)
@@ -267,11 +267,11 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     args = parser.parse_args()
-    outcomes, wrong = run(args.files, args.seed)
+    outcomes, wrong = fuzz(args.files, args.seed)
     for outcome, count in outcomes.most_common():
         print(f"{count:9d}  {outcome}")
     for data in wrong:
-        print(f"wrong: {compare(data)}: {data.hex()[:2000]}")
+        print(f"wrong: {compare_decoders(data)}: {data.hex()[:2000]}")
     return 1 if wrong else 0
 
 

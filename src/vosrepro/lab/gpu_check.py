@@ -26,14 +26,14 @@ from typing import Any
 from vosrepro.base.errors import DeviceError
 from vosrepro.base.files import write_json, write_text
 from vosrepro.base.machine import hardware
-from vosrepro.base.targets import Place, Source
+from vosrepro.base.targets import Place, SourcePath
 from vosrepro.study.params import Positive, Strict, load
 from vosrepro.study.paths import REPORTS
 
 PARTS = Path("params/gpu_check.yaml")
 
 
-class Part(Strict):
+class GpuCheck(Strict):
     """One command.
 
     Attributes:
@@ -53,18 +53,18 @@ class Part(Strict):
     devices: Positive = 1
 
 
-class Parts(Strict):
+class GpuChecks(Strict):
     """params/gpu_check.yaml."""
 
-    full: tuple[Part, ...]
-    small: tuple[Part, ...]
+    full: tuple[GpuCheck, ...]
+    small: tuple[GpuCheck, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where, and how much."""
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"), help="default: %(default)s")
     parser.add_argument("--small", action="store_true", help="small networks and few parts")
-    parser.add_argument("--parts", type=Source, default=str(PARTS), help="default: %(default)s")
+    parser.add_argument("--parts", type=SourcePath, default=str(PARTS), help="default: %(default)s")
     parser.add_argument("--out", type=Place, default=str(REPORTS / "gpu-check"), help="folder (default: %(default)s)")
 
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         DeviceError: if there is no CUDA device.
     """
     devices = _devices(args.device)
-    parts = load(args.parts, Parts)
+    parts = load(args.parts, GpuChecks)
     chosen, out = parts.small if args.small else parts.full, Path(args.out)
     (out / "throughput.csv").unlink(missing_ok=True)
     found = []
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def outcome(part: Part, device: str, out: Path, devices: int) -> dict[str, Any]:
+def outcome(part: GpuCheck, device: str, out: Path, devices: int) -> dict[str, Any]:
     """What became of a part: "status" is "met", "missed", "done", "left out" or "failed", "why" says more."""
     facts: dict[str, Any] = {"name": part.name, "goal": part.goal, "figure": None, "why": "", "seconds": 0.0}
     if devices < part.devices:

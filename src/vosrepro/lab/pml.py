@@ -23,7 +23,7 @@ from vosrepro.base.errors import VosreproError
 from vosrepro.base.machine import peak_rss_mb
 from vosrepro.lab.timing import fastest, show
 from vosrepro.methods.pml.bilateral import BilateralGrid, solve
-from vosrepro.methods.pml.search import nearest
+from vosrepro.methods.pml.search import nearest_cells
 from vosrepro.methods.pml.votes import hard_vote
 
 _GRID, _FRAME, _DIM, _K = (61, 107), (480, 854), 128, 5
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.part in ("all", "search"):
         show("search of one 480p frame", search_table(repeat=args.repeat))
     if args.part in ("all", "solver"):
-        show("bilateral solver, 480 x 854", solver_table(args.image, repeat=args.repeat))
+        show("bilateral solver, 480 x 854", bilateral_table(args.image, repeat=args.repeat))
     return 0
 
 
@@ -59,7 +59,7 @@ def search_table(*, repeat: int = 3) -> list[dict[str, Any]]:
     labels = (torch.rand(len(pool), generator=generator) > 0.7).long()
 
     def ours() -> torch.Tensor:
-        return hard_vote(labels[nearest(query, pool, _K).index], 2)[0]
+        return hard_vote(labels[nearest_cells(query, pool, _K).index], 2)[0]
 
     def full_sort() -> torch.Tensor:
         squares = query.square().sum(1)[:, None] + pool.square().sum(1)[None]
@@ -85,7 +85,7 @@ def search_table(*, repeat: int = 3) -> list[dict[str, Any]]:
     return table
 
 
-def solver_table(image: str | None = None, *, repeat: int = 3) -> list[dict[str, Any]]:
+def bilateral_table(image: str | None = None, *, repeat: int = 3) -> list[dict[str, Any]]:
     """Seconds, speed relative to SciPy, and relative difference of both solvers.
 
     Raises:

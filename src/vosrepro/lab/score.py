@@ -32,7 +32,7 @@ import numpy as np
 from vosrepro.base.errors import ConfigError, VosreproError
 from vosrepro.base.labels import write_labels
 from vosrepro.base.machine import peak_rss_mb
-from vosrepro.base.targets import Source, Target
+from vosrepro.base.targets import SourcePath, TargetPath
 from vosrepro.scoring.counting.trees import Tree, open_tree
 
 FOREIGN = ("vos-benchmark", "davis2017-evaluation", "sam2")
@@ -61,8 +61,8 @@ class Program(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vosrepro bench score`."""
     add = parser.add_argument
-    add("--truth", metavar="DIR", type=Source, required=True, help="annotations by sequence")
-    add("--results", metavar="DIR", type=Source, help="masks to score (default: made from the truth)")
+    add("--truth", metavar="DIR", type=SourcePath, required=True, help="annotations by sequence")
+    add("--results", metavar="DIR", type=SourcePath, help="masks to score (default: made from the truth)")
     add(
         "--vs",
         metavar="NAME=PATH",
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[1, 2],
         help="numbers of processes to time ours with (default: 1 2)",
     )
-    add("--json", metavar="FILE", type=Target, help="also write the figures here")
+    add("--json", metavar="FILE", type=TargetPath, help="also write the figures here")
 
 
 def run(args: argparse.Namespace) -> int:

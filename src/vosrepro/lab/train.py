@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.machine import hardware, pick_device
-from vosrepro.base.targets import Place, Source
+from vosrepro.base.targets import Place, SourcePath
 from vosrepro.base.types import without_start_weights
 from vosrepro.costs.rates import (
     RATE_COLUMNS,
@@ -36,14 +36,14 @@ from vosrepro.costs.rates import (
 if TYPE_CHECKING:
     from vosrepro.study.params import Study
     from vosrepro.study.plan import StageNode
-    from vosrepro.training.job import Job
+    from vosrepro.training.job import TrainingJob
 
     _Rates = tuple[float | None, float, float | None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that name a stage, and how long to measure."""
-    parser.add_argument("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    parser.add_argument("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
     parser.add_argument("--method", required=True)
     parser.add_argument("--recipe", required=True, help="the recipe that owns the stage")
     parser.add_argument("--seed", type=int, help="default: the study's first")
@@ -182,18 +182,18 @@ def bench(  # noqa: PLR0913, options by name
     }
 
 
-def _job(node: StageNode, device: str) -> Job:
+def _job(node: StageNode, device: str) -> TrainingJob:
     from vosrepro.tracking.journal import Journal
     from vosrepro.training.devices.world import World
-    from vosrepro.training.job import Job, MicroBatch
+    from vosrepro.training.job import MicroBatch, TrainingJob
     from vosrepro.training.state import StateFolder
 
     place = pick_device(device)
     journal = Journal(Path("unused"), enabled=False)
-    return Job.build(node, StateFolder("unused"), journal, World(), place, MicroBatch(), resuming=False)
+    return TrainingJob.build(node, StateFolder("unused"), journal, World(), place, MicroBatch(), resuming=False)
 
 
-def _random_rate(job: Job, rate: Callable[..., float], steps: int) -> _Rates:
+def _random_rate(job: TrainingJob, rate: Callable[..., float], steps: int) -> _Rates:
     from vosrepro.lab.work import random_samples
     from vosrepro.training.loop import update
 
@@ -201,7 +201,7 @@ def _random_rate(job: Job, rate: Callable[..., float], steps: int) -> _Rates:
     return None, rate(itertools.repeat(samples, steps), lambda batch: update(job, batch)), None
 
 
-def _loaded_rates(job: Job, study: Study, rate: Callable[..., float], steps: int) -> _Rates:
+def _loaded_rates(job: TrainingJob, study: Study, rate: Callable[..., float], steps: int) -> _Rates:
     """Batches per second of the loader, of the step, and of both."""
     from vosrepro.training.data.clips import load_items
     from vosrepro.training.data.loader import batches, make_loader

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vosrepro.base.targets import Place, Source
+from vosrepro.base.targets import Place, SourcePath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from vosrepro.lab.infer import size_argument
 
     add = parser.add_argument
-    add("--study", type=Source, required=True, help="params/studies/<study>.yaml")
+    add("--study", type=SourcePath, required=True, help="params/studies/<study>.yaml")
     add("--method", action="append", help="only this method (may be given several times)")
     add("--recipe", action="append", help="only frames of this recipe")
     add("--variant", action="append", help="only frames of this variant")
@@ -83,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _jobs(plan: Plan, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What is to be counted, once each."""
-    from vosrepro.costs.rates import frame_identity, stage_identity
+    from vosrepro.costs.rates import frame_identity, sample_identity
 
     seen: set[tuple[str, int]] = set()
     common = {"size": plan.study.size}
     for node in plan.stages if args.only != "infer" else ():
-        identity = stage_identity(node.method, node.model, node.params)
+        identity = sample_identity(node.method, node.model, node.params)
         if _wanted(args, node.method) and (identity, 0) not in seen:
             seen.add((identity, 0))
             yield {

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vosrepro.reporting.pages.pages import load_table, metrics, render
+from vosrepro.reporting.pages.pages import load_table, metrics, render_pages
 
-__all__ = ["load_table", "metrics", "render"]
+__all__ = ["load_table", "metrics", "render_pages"]

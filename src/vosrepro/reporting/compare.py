@@ -22,13 +22,13 @@ LEVEL = 0.05
 #: J&F by (sequence, object).
 Values = Mapping[tuple[str, int], float]
 #: Of one job: (kind, fact) -> value.
-Facts = Mapping[tuple[str, str], str]
+JobFacts = Mapping[tuple[str, str], str]
 #: Settings that change no result.
 _QUIET = {"title"}
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedFact:
     """One fact that differs; `places` are the jobs where it does."""
 
     kind: str
@@ -68,12 +68,12 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudyComparison:
     """Two result folders."""
 
     first: str
     second: str
-    changes: tuple[Change, ...]
+    changes: tuple[ChangedFact, ...]
     differences: tuple[Difference, ...]
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
@@ -89,7 +89,7 @@ class Comparison:
         return f"{changed}; of {len(found)} rows that both have, {self.second} against {self.first}: {rows or 'none'}."
 
 
-def compare_results(first: Results, second: Results, seeds: tuple[int, int] | None = None) -> Comparison:
+def compare_results(first: Results, second: Results, seeds: tuple[int, int] | None = None) -> StudyComparison:
     """B against A.
 
     Args:
@@ -108,7 +108,7 @@ def compare_results(first: Results, second: Results, seeds: tuple[int, int] | No
     rows = [_difference(name, ours[name], theirs[name]) for name in ours if name in theirs]
     found = [row for row in rows if row is not None]
     adjusted = holm([row.paired.p_value for row in found])
-    return Comparison(
+    return StudyComparison(
         *names,
         changes=_changes(_facts(first, own), _facts(second, other)),
         differences=tuple(replace(row, adjusted=p) for row, p in zip(found, adjusted, strict=True)),
@@ -142,9 +142,9 @@ def _difference(name: str, ours: Values, theirs: Values) -> Difference | None:
     return Difference(name, before, after, paired_difference(theirs, ours))
 
 
-def _facts(results: Results, seed: int | None) -> dict[str, Facts]:
+def _facts(results: Results, seed: int | None) -> dict[str, JobFacts]:
     """Of every job, by its name without the seed: (kind, fact) -> value."""
-    found: dict[str, Facts] = {}
+    found: dict[str, JobFacts] = {}
     for columns, name in ((STAGE, paths.STAGE_RECORD), (ENTRY, paths.ENTRY_INFERENCE)):
         for key, path in results.files(name, columns):
             own = key.pop("seed")
@@ -190,7 +190,7 @@ def _made_settings(value: Any) -> Any:
     return [_made_settings(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _changes(first: Mapping[str, Facts], second: Mapping[str, Facts]) -> tuple[Change, ...]:
+def _changes(first: Mapping[str, JobFacts], second: Mapping[str, JobFacts]) -> tuple[ChangedFact, ...]:
     """What differs between jobs of one name, equal changes together."""
     places: dict[tuple[str, str, str, str], list[str]] = {}
     for job in (name for name in first if name in second):
@@ -200,5 +200,5 @@ def _changes(first: Mapping[str, Facts], second: Mapping[str, Facts]) -> tuple[C
             if before != after:
                 places.setdefault((*fact, before, after), []).append(job)
     order = ("parameters", "code", "data", "machine")
-    found = [Change(*key, places=tuple(jobs)) for key, jobs in places.items()]
+    found = [ChangedFact(*key, places=tuple(jobs)) for key, jobs in places.items()]
     return tuple(sorted(found, key=lambda change: order.index(change.kind)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from vosrepro.base.files import write_text
 from vosrepro.reporting.evidence.table import Row, Table, metrics_of
 from vosrepro.reporting.forms import Sheet, as_csv, as_latex, as_markdown
-from vosrepro.reporting.pages.formats import metric_name, points, rate, signed
+from vosrepro.reporting.pages.formats import metric_heading, points, rate, signed
 
 
 def export(table: Table, folder: Path) -> list[Path]:
@@ -27,9 +27,9 @@ def sheet(table: Table, benchmark: str) -> Sheet:
     """The rows of one benchmark; deviations of the whole study are notes of the table, others of their rows."""
     params = table.plan.benchmarks[benchmark]
     first, *others = metrics_of(params)
-    header = ("method", "recipe", "variant", metric_name(first), "95 % interval", "published", "Δ")
+    header = ("method", "recipe", "variant", metric_heading(first), "95 % interval", "published", "Δ")
     speed = "images/s" if params.classifies else "FPS"
-    header += (*(metric_name(name) for name in others), speed, "seeds", "verdict", "notes")
+    header += (*(metric_heading(name) for name in others), speed, "seeds", "verdict", "notes")
     of_study = [d.text for d in table.deviations if d.scope == "study"]
     notes = list(dict.fromkeys([*of_study, *(d.text for row in table.on(benchmark) for d in row.deviations)]))
     rows = tuple(_cells(row, others, [notes.index(d.text) + 1 for d in row.deviations]) for row in table.on(benchmark))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.files import atomic
-from vosrepro.reporting.results import Frame, Results
+from vosrepro.reporting.results import DataFrame, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ _SMOOTHING = 0.05  # share of a curve
 Marked = Mapping[tuple[str, str], tuple[str, str]]
 
 
-def draw(results: Results, marked: Marked, folder: Path, *, note: str) -> list[Path]:
+def draw_figures(results: Results, marked: Marked, folder: Path, *, note: str) -> list[Path]:
     """Write every figure that the results allow.
 
     Args:
@@ -50,11 +50,11 @@ def draw(results: Results, marked: Marked, folder: Path, *, note: str) -> list[P
     for method in results.selection["method"].unique():
         written += save(folder / f"selection-{method}", selection, results.selection, method)
     for method in scores["method"].unique():
-        written += save(folder / f"ablation-{method}", ablation, scores[scores["method"] == method])
+        written += save(folder / f"ablation-{method}", ablation_bars, scores[scores["method"] == method])
     return written
 
 
-def speed(axes: Axes, scores: Frame, timing: Frame) -> bool:
+def speed(axes: Axes, scores: DataFrame, timing: DataFrame) -> bool:
     """Accuracy against frames per second, one point a recipe and variant, the mean over seeds."""
     key = ["method", "recipe", "seed", "variant", "benchmark"]
     both = scores.merge(timing[[*key, "fps_amortised"]], on=key).dropna(subset=["fps_amortised"])
@@ -70,7 +70,7 @@ def speed(axes: Axes, scores: Frame, timing: Frame) -> bool:
     return True
 
 
-def differences(axes: Axes, sequences: Frame, benchmark: str, rows: Mapping[str, tuple[str, str]]) -> bool:
+def differences(axes: Axes, sequences: DataFrame, benchmark: str, rows: Mapping[str, tuple[str, str]]) -> bool:
     """J&F of single videos, each method minus the mean of all of them on that video."""
     import pandas as pd
 
@@ -95,7 +95,7 @@ def differences(axes: Axes, sequences: Frame, benchmark: str, rows: Mapping[str,
     return True
 
 
-def curves(axes: Axes, training: Frame, method: str) -> bool:
+def curves(axes: Axes, training: DataFrame, method: str) -> bool:
     """Smoothed loss of every stage, the mean over seeds."""
     own = training[(training["method"] == method) & (training["quantity"] == "train/loss")]
     for number, ((recipe, stage), rows) in enumerate(own.groupby(["recipe", "stage"], sort=False)):
@@ -108,7 +108,7 @@ def curves(axes: Axes, training: Frame, method: str) -> bool:
     return len(own) > 1
 
 
-def selection(axes: Axes, table: Frame, method: str) -> bool:
+def selection(axes: Axes, table: DataFrame, method: str) -> bool:
     """Held-out score of every checkpoint; a ring marks the selected one."""
     own = table[table["method"] == method].dropna(subset=["J&F-Mean"])
     for number, ((recipe, seed), rows) in enumerate(own.groupby(["recipe", "seed"], sort=False)):
@@ -123,7 +123,7 @@ def selection(axes: Axes, table: Frame, method: str) -> bool:
     return len(own) > 1
 
 
-def ablation(axes: Axes, scores: Frame) -> bool:
+def ablation_bars(axes: Axes, scores: DataFrame) -> bool:
     """Recipes and variants as bars, one group a benchmark; lines span the seeds."""
     table = scores.groupby(["recipe", "variant", "benchmark"], sort=False)["value"]
     names = list(dict.fromkeys(zip(scores["recipe"], scores["variant"], strict=True)))

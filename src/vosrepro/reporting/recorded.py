@@ -20,7 +20,7 @@ from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.reporting.pages.formats import points, signed
 from vosrepro.study import paths
 from vosrepro.study.records import MlflowOutcome
-from vosrepro.tracking.store import Store, StoredRun, enabled, made, metric_name, without_password
+from vosrepro.tracking.store import Store, StoredRun, enabled, made, mlflow_metric_name, without_password
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _NOTE = "mlflow.note.content"
 
 
 def record_report(table: Table, pages: Sequence[Path]) -> None:
-    """Give MLflow verdicts, scores and pages of a study, of the files that `render` wrote: its first page first."""
+    """Give MLflow verdicts, scores and pages of a study, of the files that `render_pages` wrote: its first page first."""
     root = pages[0].parent
     shown = [page for page in pages if page.suffix == ".html"]
     files = [(page, "" if page.parent == root else page.parent.relative_to(root).as_posix()) for page in shown]
@@ -46,7 +46,7 @@ def record_report(table: Table, pages: Sequence[Path]) -> None:
         for row in table.rows:
             if row.headline.mean is not None:
                 name = f"{row.name}/{table.plan.shown_benchmark(row.benchmark.benchmark)}/{row.headline.metric}"
-                values[metric_name(name)] = row.headline.mean / 100
+                values[mlflow_metric_name(name)] = row.headline.mean / 100
         _show(store, whole, values, f"{statement(table)}\n\nThe report: artifact `{pages[0].name}`.")
         _add(store, whole, "vosrepro.pages", files)
 

@@ -19,7 +19,7 @@ from vosrepro.study.records import InferenceRecord, ScoreRecord
 from vosrepro.tracking.journal import read_events
 
 #: A pandas.DataFrame; its own annotations tell a checker of unions that never occur.
-Frame = Any
+DataFrame = Any
 RUN = ("method", "recipe", "seed")
 STAGE = (*RUN, "stage")
 ENTRY = (*RUN, "variant", "benchmark")
@@ -27,7 +27,7 @@ ENTRY = (*RUN, "variant", "benchmark")
 FRAMES = ("scores", "sequences", "frames", "training", "selection", "timing")
 
 
-def results(study: str | Path) -> Results:
+def read_results(study: str | Path) -> Results:
     """The results of a study.
 
     Args:
@@ -56,7 +56,7 @@ class Results:
         return self.folder.resolve().name
 
     @cached_property
-    def scores(self) -> Frame:
+    def scores(self) -> DataFrame:
         """One row per entry and metric: `value`."""
         rows = [
             {**key, "metric": metric, "value": 100 * value}
@@ -66,12 +66,12 @@ class Results:
         return _frame(rows, (*ENTRY, "metric", "value"))
 
     @cached_property
-    def sequences(self) -> Frame:
+    def sequences(self) -> DataFrame:
         """One row per entry, sequence and object: frames, J, F and J&F, recalls and decays."""
         return self._tables(paths.ENTRY_TABLE, ENTRY, ("sequence", "object", "frames"))
 
     @cached_property
-    def frames(self) -> Frame:
+    def frames(self) -> DataFrame:
         """One row per entry, sequence, object and frame: J and F."""
         import pandas as pd
 
@@ -85,7 +85,7 @@ class Results:
         return _joined(parts, (*ENTRY, "sequence", "object", "frame", "J", "F"))
 
     @cached_property
-    def training(self) -> Frame:
+    def training(self) -> DataFrame:
         """One row per stage, step and logged quantity: `value`."""
         rows = [
             {**key, "step": int(event["step"]), "quantity": name, "value": value}
@@ -97,12 +97,12 @@ class Results:
         return _frame(rows, (*STAGE, "step", "quantity", "value"))
 
     @cached_property
-    def selection(self) -> Frame:
+    def selection(self) -> DataFrame:
         """One row per checkpoint that competed: its scores on held-out videos, whether selected, whether the last."""
         return self._tables(paths.SELECTION_TABLE, RUN, ("step", "selected", "last"))
 
     @cached_property
-    def timing(self) -> Frame:
+    def timing(self) -> DataFrame:
         """One row per entry: frames per second by every convention, seconds, memory, device."""
         rows = []
         for key, path in self._entries(paths.ENTRY_INFERENCE):
@@ -123,7 +123,7 @@ class Results:
             if seed.isdecimal():
                 yield {**key, "seed": int(seed)}, path
 
-    def _tables(self, name: str, columns: tuple[str, ...], named: tuple[str, ...]) -> Frame:
+    def _tables(self, name: str, columns: tuple[str, ...], named: tuple[str, ...]) -> DataFrame:
         """CSV files below each other, what is no name in points; those without the names are of other things."""
         import pandas as pd
 
@@ -141,19 +141,19 @@ class Results:
         return _joined(parts, (*columns, *named))
 
 
-def _keyed(table: Frame, key: dict[str, Any]) -> Frame:
+def _keyed(table: DataFrame, key: dict[str, Any]) -> DataFrame:
     for place, (name, value) in enumerate(key.items()):
         table.insert(place, name, value)
     return table
 
 
-def _joined(parts: list[Frame], columns: tuple[str, ...]) -> Frame:
+def _joined(parts: list[DataFrame], columns: tuple[str, ...]) -> DataFrame:
     import pandas as pd
 
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
 
 
-def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> Frame:
+def _frame(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> DataFrame:
     """Rows as a frame that has at least some columns, and those first."""
     import pandas as pd
 

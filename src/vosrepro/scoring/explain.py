@@ -16,7 +16,7 @@ from vosrepro.scoring.counting.counting import COUNTS, Counter
 from vosrepro.scoring.counting.disc import half_widths, radius
 from vosrepro.scoring.counting.jobs import plan_jobs
 from vosrepro.scoring.counting.protocols import find_protocol
-from vosrepro.scoring.counting.readers import PairReader, listed
+from vosrepro.scoring.counting.readers import PairReader, ids_in_words
 from vosrepro.scoring.counting.trees import open_tree
 from vosrepro.scoring.measures import contour_accuracy, region_similarity
 from vosrepro.scoring.scorer import Meta
@@ -86,7 +86,7 @@ def explain(
     if plane not in pair[0].ids:
         raise ConfigError(
             f"sequence '{sequence}', frame '{frame}' has no object {object_id} under protocol "
-            f"'{protocol}': there are {listed(pair[0].ids)}"
+            f"'{protocol}': there are {ids_in_words(pair[0].ids)}"
         )
     counter = Counter()
     rows = np.zeros((len(pair[0].ids), len(COUNTS)), np.int64)

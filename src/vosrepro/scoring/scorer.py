@@ -10,10 +10,10 @@ import numpy as np
 
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.scoring.counting.cache import TruthCache
-from vosrepro.scoring.counting.execution import Task, count_jobs
+from vosrepro.scoring.counting.execution import CountingTask, count_jobs
 from vosrepro.scoring.counting.jobs import plan_jobs
 from vosrepro.scoring.counting.protocols import find_protocol
-from vosrepro.scoring.counting.selection import select
+from vosrepro.scoring.counting.selection import select_counts
 from vosrepro.scoring.counting.trees import ArrayTree, Tree, check_nesting, open_tree
 from vosrepro.scoring.score import Score
 
@@ -120,10 +120,12 @@ def score_trees(  # noqa: PLR0913, options by name
     _require_sequences(predictions, names)
     document = Meta(meta, seen)
     jobs = [job for name in names for job in plan_jobs(rules, truth, name, document.starts(name))]
-    task = Task(rules, truth, predictions, None if cache is None else TruthCache(cache))
+    task = CountingTask(rules, truth, predictions, None if cache is None else TruthCache(cache))
     counted = count_jobs(task, jobs, processes)
     parts = [
-        part for job, counts in zip(jobs, counted, strict=True) for part in select(rules, job, counts, predictions.name)
+        part
+        for job, counts in zip(jobs, counted, strict=True)
+        for part in select_counts(rules, job, counts, predictions.name)
     ]
     if not parts:
         raise DataError(f"{truth.name} holds no object to score by protocol '{protocol}'")

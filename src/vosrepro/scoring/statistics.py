@@ -228,7 +228,7 @@ def summarize_runs(values: Sequence[float], *, level: float = 0.90) -> Runs:
 VerdictName = Literal["reproduced", "exceeds", "below", "within tolerance", "inconclusive"]
 
 
-class Verdict(NamedTuple):
+class MeasuredVerdict(NamedTuple):
     """Whether a published number was reproduced.
 
     Attributes:
@@ -267,7 +267,7 @@ def verdict(
     margin: float,
     rounding: float = 0.05,
     alpha: float = 0.05,
-) -> Verdict:
+) -> MeasuredVerdict:
     """Two one-sided tests of our runs against one published number.
 
     Args:
@@ -284,7 +284,7 @@ def verdict(
     inside = abs(difference) <= margin
     if runs.interval is None:
         name: VerdictName = "within tolerance" if inside else "inconclusive"
-        return Verdict(name, difference, None, margin, 1, None, None, "1 run")
+        return MeasuredVerdict(name, difference, None, margin, 1, None, None, "1 run")
     low = runs.interval.low - paper - rounding
     high = runs.interval.high - paper + rounding
     if runs.number < MIN_RUNS:
@@ -297,7 +297,7 @@ def verdict(
         name = "below"
     else:
         name = "within tolerance" if inside else "inconclusive"
-    return Verdict(
+    return MeasuredVerdict(
         name,
         difference,
         Interval(low, high, 1 - 2 * alpha),
@@ -317,7 +317,7 @@ def verdict_of_weights(
     rounding: float = 0.05,
     random: bool = False,
     alpha: float = 0.05,
-) -> Verdict:
+) -> MeasuredVerdict:
     """Results of one weights file against the number that its authors printed for it: nothing is trained.
 
     The number is that of the same weights, so it must come back up to its rounding and, where the method itself
@@ -340,7 +340,7 @@ def verdict_of_weights(
     if not known:
         name: VerdictName = "within tolerance" if inside else "inconclusive"
         note = f"{_count(runs.number, 'repetition')} of a method that draws at random, a verdict needs {MIN_RUNS}"
-        return Verdict(name, difference, None, margin, runs.number, None, None, note)
+        return MeasuredVerdict(name, difference, None, margin, runs.number, None, None, note)
     reach = 0.0
     if runs.number > 1:
         reach = t_quantile(1 - alpha / 2, runs.number - 1) * runs.sd * math.sqrt(1 + 1 / runs.number)
@@ -351,7 +351,7 @@ def verdict_of_weights(
         name = "within tolerance"
     else:
         name = "exceeds" if difference > 0 else "below"
-    return Verdict(
+    return MeasuredVerdict(
         name,
         difference,
         Interval(difference - allowed, difference + allowed, 1 - alpha),

@@ -28,7 +28,7 @@ _PREFIX: dict[Server, str] = {"davis": "", "youtube": "Annotations/"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # so that the same masks give the same zip
 
 
-class Expected(NamedTuple):
+class ExpectedMasks(NamedTuple):
     """What one sequence of a submission must hold.
 
     Attributes:
@@ -57,7 +57,7 @@ class Finding(NamedTuple):
         return f"{self.level}: {where + ': ' if where else ''}{self.message}"
 
 
-class Report(NamedTuple):
+class SubmissionReport(NamedTuple):
     """Outcome of a check.
 
     Attributes:
@@ -80,28 +80,28 @@ class Report(NamedTuple):
         return not any(finding.level == "error" for finding in self.findings)
 
 
-def expect_davis(root: Path | str, *, split: str = "test-dev") -> dict[str, Expected]:
+def expect_davis(root: Path | str, *, split: str = "test-dev") -> dict[str, ExpectedMasks]:
     """What DAVIS 2017 wants, from the archive's lists, images and first annotations.
 
     Raises:
         DataError: if the archive is incomplete.
     """
-    from vosrepro.scoring.counting.layout import read_list
+    from vosrepro.scoring.counting.layout import read_sequence_list
 
     root = Path(root)
     expected = {}
-    for name in read_list(root / "ImageSets" / "2017" / f"{split}.txt"):
+    for name in read_sequence_list(root / "ImageSets" / "2017" / f"{split}.txt"):
         frames = _frames(root / "JPEGImages" / "480p" / name)
         if not frames:
             raise DataError(f"{root}/JPEGImages/480p/{name} holds no image: unzip the {split} archive")
         mask = root / "Annotations" / "480p" / name / f"{frames[0]}.png"
         starts = dict.fromkeys(range(1, max(_labels(mask), default=0) + 1), frames[0])
         unread = frozenset((frames[0], frames[-1]))
-        expected[name] = Expected(tuple(frames), starts, {frames[0]: mask}, unread)
+        expected[name] = ExpectedMasks(tuple(frames), starts, {frames[0]: mask}, unread)
     return expected
 
 
-def expect_youtube(root: Path | str) -> dict[str, Expected]:
+def expect_youtube(root: Path | str) -> dict[str, ExpectedMasks]:
     """What YouTube-VOS wants, from `root` = .../valid with JPEGImages, Annotations and meta.json.
 
     Raises:
@@ -126,7 +126,7 @@ def expect_youtube(root: Path | str) -> dict[str, Expected]:
             raise DataError(f"{root}/JPEGImages/{name}/{absent[0]}.jpg is missing, where meta.json begins an object")
         frames = frames[min(map(frames.index, starts.values()), default=0) :]
         given = {f: root / "Annotations" / name / f"{f}.png" for f in set(starts.values())}
-        expected[name] = Expected(tuple(frames), starts, given)
+        expected[name] = ExpectedMasks(tuple(frames), starts, given)
     return expected
 
 
@@ -143,7 +143,7 @@ class Served(NamedTuple):
     prefix: str
     server: Server
     folder: str
-    expect: Callable[[Path], dict[str, Expected]]
+    expect: Callable[[Path], dict[str, ExpectedMasks]]
 
 
 SERVED = (
@@ -166,7 +166,7 @@ def served(benchmark: str) -> Served:
     raise ConfigError(f"no server takes masks of the benchmark '{benchmark}': give {names}, ytvos18-val or ytvos19-val")
 
 
-def check_submission(masks: Path | str, expected: Mapping[str, Expected], server: Server) -> Report:
+def check_submission(masks: Path | str, expected: Mapping[str, ExpectedMasks], server: Server) -> SubmissionReport:
     """Compare a folder or a zip of masks with what the server wants.
 
     Args:
@@ -205,11 +205,11 @@ def check_submission(masks: Path | str, expected: Mapping[str, Expected], server
             message = f"object {object_id} is in no predicted frame"
             findings.append(Finding("warning", name, "", message))
     findings.sort(key=lambda finding: finding.level)
-    return Report(tuple(findings), len(expected), files, size, digest.hexdigest())
+    return SubmissionReport(tuple(findings), len(expected), files, size, digest.hexdigest())
 
 
 def write_zip(
-    masks: Path | str, target: Path | str, expected: Mapping[str, Expected], server: Server
+    masks: Path | str, target: Path | str, expected: Mapping[str, ExpectedMasks], server: Server
 ) -> dict[str, Any]:
     """Pack a folder of masks for the server; frames that are not expected are left out.
 
@@ -265,7 +265,7 @@ def _check_zip_layout(path: Path, server: Server) -> Iterator[Finding]:
         yield Finding("error", "", "", message)
 
 
-def _check_frame_set(name: str, wanted: Expected, present: Sequence[str], stray: Level) -> Iterator[Finding]:
+def _check_frame_set(name: str, wanted: ExpectedMasks, present: Sequence[str], stray: Level) -> Iterator[Finding]:
     for frame in wanted.frames:
         if frame not in present:
             level = "warning" if frame in wanted.optional_frames else "error"
@@ -279,7 +279,7 @@ def _check_mask(
     name: str,
     frame: str,
     data: bytes,
-    wanted: Expected,
+    wanted: ExpectedMasks,
     size_px: tuple[int, int] | None,
     seen: set[int],
 ) -> Iterator[Finding]:
@@ -309,7 +309,7 @@ def _check_mask(
         yield from _check_given(name, frame, labels, wanted)
 
 
-def _check_given(name: str, frame: str, labels: np.ndarray, wanted: Expected) -> Iterator[Finding]:
+def _check_given(name: str, frame: str, labels: np.ndarray, wanted: ExpectedMasks) -> Iterator[Finding]:
     given = _given(wanted.given[frame]).array()
     for object_id in [k for k, start in wanted.starts.items() if start == frame]:
         if not np.array_equal(labels == object_id, given == object_id):
@@ -317,7 +317,7 @@ def _check_given(name: str, frame: str, labels: np.ndarray, wanted: Expected) ->
             yield Finding("warning", name, frame, message)
 
 
-def _size(wanted: Expected) -> tuple[int, int] | None:
+def _size(wanted: ExpectedMasks) -> tuple[int, int] | None:
     """Height and width of the given masks."""
     for path in wanted.given.values():
         return _given(path)[:2]

@@ -48,7 +48,7 @@ def data_manifest(study: str) -> Path:
     return study_folder(study) / "data.json"
 
 
-def code_record(study: str) -> Path:
+def code_record_path(study: str) -> Path:
     """Digests of the code that the study's results depend on."""
     return study_folder(study) / "code.json"
 

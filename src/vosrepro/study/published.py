@@ -19,7 +19,7 @@ from vosrepro.base.files import read_rows
 #: How we know a number: printed in the authors' README, in an abstract, in a table of the paper that was
 #: read, by a third party, by the benchmark's own site, computed by us from published masks, or only recalled
 #: (never shown).
-Evidence = Literal["readme", "abstract", "paper", "third-party", "site", "masks", "recalled"]
+EvidenceKind = Literal["readme", "abstract", "paper", "third-party", "site", "masks", "recalled"]
 
 COLUMNS = (
     "method",
@@ -72,7 +72,7 @@ class Published:
         value: points (0..100), or frames per second for the metric "FPS".
         decimals: digits after the point as printed; half a unit of the last is the rounding error.
         source: publication, README or repository.
-        evidence: how we know it, see `Evidence`.
+        evidence: how we know it, see `EvidenceKind`.
         note: hardware, corrections and the like; may be empty.
     """
 
@@ -80,7 +80,7 @@ class Published:
     value: float
     decimals: int
     source: str
-    evidence: Evidence
+    evidence: EvidenceKind
     note: str
 
     @property
@@ -200,8 +200,10 @@ def _parse(row: dict[str, str], where: str) -> Published:
             )
     if row["metric"] not in METRICS:
         raise ConfigError(f"{where}: unknown metric '{row['metric']}': known are {', '.join(METRICS)}")
-    if row["evidence"] not in get_args(Evidence):
-        raise ConfigError(f"{where}: unknown evidence '{row['evidence']}': known are {', '.join(get_args(Evidence))}")
+    if row["evidence"] not in get_args(EvidenceKind):
+        raise ConfigError(
+            f"{where}: unknown evidence '{row['evidence']}': known are {', '.join(get_args(EvidenceKind))}"
+        )
     if not re.fullmatch(r"-?\d+(\.\d+)?", row["value"]):
         raise ConfigError(f"{where}: value '{row['value']}' must be a plain decimal number")
     value = float(row["value"])

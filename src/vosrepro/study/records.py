@@ -17,7 +17,7 @@ from vosrepro.base.files import read_json, write_json
 from vosrepro.base.provenance import provenance
 
 
-class Part(BaseModel):
+class RecordBlock(BaseModel):
     """A block of a record: immutable, and keys that it does not know are kept."""
 
     # Models are built when they are first used, which saves most programs most of the time of importing this.
@@ -30,7 +30,7 @@ class Part(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-class Record(Part):
+class Record(RecordBlock):
     """A file of its own; `what` is what messages call it."""
 
     what: ClassVar[str]
@@ -57,14 +57,14 @@ class Record(Part):
 # ------------------------------------------------------------------------------------ blocks of records
 
 
-class Git(Part):
+class Git(RecordBlock):
     """The checkout that made something; nothing outside a checkout."""
 
     commit: str | None = None
     dirty: bool | None = None
 
 
-class Hardware(Part):
+class Hardware(RecordBlock):
     """The machine that made something."""
 
     cpu: str | None = None
@@ -79,7 +79,7 @@ class Hardware(Part):
         return self.gpu or self.cpu or ""
 
 
-class Provenance(Part):
+class Provenance(RecordBlock):
     """What `vosrepro.base.provenance` says of the process that wrote a record."""
 
     command: str = ""
@@ -94,7 +94,7 @@ class Provenance(Part):
         return cls.model_validate(provenance())
 
 
-class WeightsFile(Part):
+class WeightsFile(RecordBlock):
     """A weights file and, where a step made it, that step."""
 
     path: str
@@ -102,7 +102,7 @@ class WeightsFile(Part):
     step: int | None = None
 
 
-class Made(Part):
+class Made(RecordBlock):
     """What inference made, as a digest: masks of videos, or classes of single images."""
 
     masks_digest: str | None = None
@@ -115,7 +115,7 @@ class Made(Part):
         return {name: digest for name, digest in found.items() if digest is not None}
 
 
-class Timing(Part):
+class Timing(RecordBlock):
     """Speed by every convention in use; of single images the last three."""
 
     fps_amortised: float | None = None
@@ -131,7 +131,7 @@ class Timing(Part):
     seconds: float | None = None
 
 
-class Memory(Part):
+class PeakMemory(RecordBlock):
     """Peaks of the process in MB (10^6 bytes); None where there is no GPU."""
 
     peak_rss_mb: float | None = None
@@ -230,7 +230,7 @@ class SelectionRecord(Record):
     provenance: Provenance = Provenance()
 
 
-class TakenMasks(Part):
+class TakenMasks(RecordBlock):
     """The masks of others that were taken in place of inference.
 
     Attributes:
@@ -274,7 +274,7 @@ class InferenceRecord(Record, Made):
     device: str
     precision: str
     timing: Timing
-    memory: Memory = Memory()
+    memory: PeakMemory = PeakMemory()
     params: Mapping[str, Any] = {}
     benchmark: Mapping[str, Any] = {}
     input_short_side_px: int | None = None
@@ -311,7 +311,7 @@ class RunInference(Record):
     provenance: Provenance = Provenance()
 
 
-class BesideScore(Part):
+class BesideScore(RecordBlock):
     """The same masks scored against another ground truth; see `BenchmarkParams.beside`."""
 
     title: str
@@ -403,7 +403,7 @@ class MlflowOutcome(Record):
     note: str = ""
 
 
-class ReleasedSource(Part):
+class ReleasedSource(RecordBlock):
     """The released checkpoint that was imported."""
 
     name: str
@@ -414,7 +414,7 @@ class ReleasedSource(Part):
     note: str = ""
 
 
-class ImportedTensors(Part):
+class ImportedTensors(RecordBlock):
     """How many tensors of the released file were used, left out, and added from elsewhere; the first names of each."""
 
     used: int
@@ -441,7 +441,7 @@ class ImportRecord(Record):
     provenance: Provenance = Provenance()
 
 
-class FramePair(Part):
+class FramePair(RecordBlock):
     """Two frames of a video; weights of source cells in the target are an image beside the record.
 
     Attributes:

@@ -28,7 +28,7 @@ TABLE = Path("params/published_training.csv")
 #: Stands for the stage of weights that were not trained here.
 INFERENCE = "inference"
 
-Verdict = Literal["equal", "different", "assumed"]
+ValueVerdict = Literal["equal", "different", "assumed"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Compared:
     stage: str
     published: PublishedValue
     ours: Any
-    verdict: Verdict
+    verdict: ValueVerdict
 
     @property
     def published_shown(self) -> str:
@@ -157,7 +157,7 @@ def _compared(study: Study, run: Run, node: StageNode | None, row: PublishedValu
         raise ConfigError(f"{TABLE}: {run.method}/{run.recipe} has no stage with '{row.parameter}': correct the row")
     else:
         ours = _at(node, row.parameter)
-    verdict: Verdict = "assumed" if row.evidence == "none" else "equal" if ours == row.value else "different"
+    verdict: ValueVerdict = "assumed" if row.evidence == "none" else "equal" if ours == row.value else "different"
     return Compared(run, node.stage if node else INFERENCE, row, ours, verdict)
 
 

@@ -22,7 +22,7 @@ from vosrepro.study import paths
 from vosrepro.study.records import DataManifest
 from vosrepro.tracking.inputs import datasets_of, model_of
 from vosrepro.tracking.processes import lived_at
-from vosrepro.tracking.store import Store, StoredRun, metric_name
+from vosrepro.tracking.store import Store, StoredRun, mlflow_metric_name
 from vosrepro.tracking.tail import JournalState, JournalTail, MetricRow
 
 _ARTIFACTS = {
@@ -143,7 +143,7 @@ class Mirror:
             job.shown = {name: self.store.steps(job.run, name) for name in job.run.metrics}
         new = []
         for name, value, seconds, step in metrics:
-            name = metric_name(name)
+            name = mlflow_metric_name(name)
             steps = job.shown.setdefault(name, set())
             if step not in steps:
                 steps.add(step)
@@ -191,7 +191,7 @@ class Mirror:
 
     def _show_scores(self, parent: StoredRun, metrics: Sequence[MetricRow]) -> None:
         """Scores are wanted beside the method's name: the parent carries the latest of them."""
-        latest = {metric_name(name): (value, time) for name, value, time, _ in metrics}
+        latest = {mlflow_metric_name(name): (value, time) for name, value, time, _ in metrics}
         self.store.log_metrics(
             parent,
             [

@@ -151,7 +151,7 @@ class Store:
 
         Args:
             run: where to.
-            metrics: name (see `metric_name`), value or None, seconds since the epoch, step.
+            metrics: name (see `mlflow_metric_name`), value or None, seconds since the epoch, step.
         """
         from mlflow.entities import Metric
 
@@ -217,7 +217,7 @@ class Store:
         self.tag(run, _MODEL, record.sha256)
 
 
-def metric_name(name: str) -> str:
+def mlflow_metric_name(name: str) -> str:
     """A metric's name as MLflow allows it: "J&F-Mean" becomes "JandF-Mean"."""
     return _name(name.replace("&", "and"))
 

@@ -62,7 +62,7 @@ class MicroBatch(NamedTuple):
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """What the steps of one rank work on.
 
     Attributes:

@@ -27,7 +27,7 @@ from vosrepro.training.data.images import validation
 from vosrepro.training.data.loader import batches, make_loader
 from vosrepro.training.data.order import step_seed
 from vosrepro.training.devices.world import World, joined
-from vosrepro.training.job import Job, MicroBatch
+from vosrepro.training.job import MicroBatch, TrainingJob
 from vosrepro.training.meter import Meter
 from vosrepro.training.optimize import learning_rate
 from vosrepro.training.state import StateFolder
@@ -89,7 +89,7 @@ def train(
         if saved is None or not saved["finished"]:
             journal = Journal(node.journal, enabled=world.first)
             limit = MicroBatch(micro_batch or node.params.micro_batch, study.micro_batch)
-            job = Job.build(node, folder, journal, world, place, limit, resuming=saved is not None)
+            job = TrainingJob.build(node, folder, journal, world, place, limit, resuming=saved is not None)
             loader, facts = _begin(job, study, identity, saved)
             with job.journal, batches(loader) as found:
                 take_steps(job, found, stop, validation(job, study))
@@ -123,7 +123,7 @@ def _usable_state(folder: StateFolder, node: StageNode, world: World) -> dict[st
 
 
 def _begin(
-    job: Job, study: Study, identity: record.Identity, saved: dict[str, Any] | None
+    job: TrainingJob, study: Study, identity: record.Identity, saved: dict[str, Any] | None
 ) -> tuple[DataLoader, dict[str, Any]]:
     """The batches of the steps that are left, and the facts of the job so far."""
     items = load_items(job.node.params, study.data, held_out=job.node.held_out)
@@ -134,12 +134,12 @@ def _begin(
         log.info("%s: training %d steps on %s", job.node.folder, job.node.params.steps, job.device)
     job.check_space()
     facts = record.job_facts(job.node, str(job.device), job.world.size)
-    record.begin_journal(job.node, identity, job.journal, step=job.step, facts=facts)
+    record.begin_stage_journal(job.node, identity, job.journal, step=job.step, facts=facts)
     share = job.world.share(job.node.params.batch_size)
     return make_loader(job.node, items, share=share, first=job.step, pin=job.device.type == "cuda"), facts
 
 
-def _end(job: Job, facts: dict[str, Any]) -> dict[str, Any]:
+def _end(job: TrainingJob, facts: dict[str, Any]) -> dict[str, Any]:
     """The finished state, saved beside the journal."""
     facts = facts | job.measured()
     job.journal.end("FINISHED", job.metrics)
@@ -154,7 +154,7 @@ def _forked(device: torch.device) -> list[int]:
     return [device.index] if device.type == "cuda" and device.index is not None else []
 
 
-def take_steps(job: Job, found: Iterator[Any], stop: Stop, validate: Callable[[], None] | None) -> None:
+def take_steps(job: TrainingJob, found: Iterator[Any], stop: Stop, validate: Callable[[], None] | None) -> None:
     """Do the steps that are left; between two of them report, validate, keep weights, save the state, or stop.
 
     Args:
@@ -195,7 +195,7 @@ def take_steps(job: Job, found: Iterator[Any], stop: Stop, validate: Callable[[]
             )
 
 
-def _state_due(job: Job, *, keeping: bool) -> bool:
+def _state_due(job: TrainingJob, *, keeping: bool) -> bool:
     every = job.node.params.state_every_steps
     return job.step % every == 0 if every else keeping
 
@@ -210,7 +210,7 @@ def _timed(batches: Iterator[Any], meter: Meter) -> Iterator[Any]:
         yield batch
 
 
-def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
+def update(job: TrainingJob, samples: Mapping[str, torch.Tensor]) -> None:
     """One step of the optimizer on this rank's share of the global batch.
 
     The gradient is that of the mean loss over the global batch, whatever it is split into: DDP averages over
@@ -241,7 +241,7 @@ def update(job: Job, samples: Mapping[str, torch.Tensor]) -> None:
     job.optimizer.zero_grad()
 
 
-def _parts(job: Job, samples: Mapping[str, torch.Tensor]) -> Iterator[tuple[Batch, bool]]:
+def _parts(job: TrainingJob, samples: Mapping[str, torch.Tensor]) -> Iterator[tuple[Batch, bool]]:
     """Micro-batches of this rank, each with whether its backward pass is the one that ranks exchange gradients in."""
     batch = cast("Mapping[str, torch.Tensor]", to_batch(samples, job.device))
     count = len(batch["frames"])
@@ -251,7 +251,7 @@ def _parts(job: Job, samples: Mapping[str, torch.Tensor]) -> Iterator[tuple[Batc
 
 
 @contextlib.contextmanager
-def _memory_errors_explained(job: Job) -> Iterator[None]:
+def _memory_errors_explained(job: TrainingJob) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -261,14 +261,14 @@ def _memory_errors_explained(job: Job) -> Iterator[None]:
         raise DeviceError(f"{job.device} ran out of memory at step {job.step}: {smaller}use more GPUs") from error
 
 
-def _anything_learned(job: Job, skips: list[torch.Tensor]) -> bool:
+def _anything_learned(job: TrainingJob, skips: list[torch.Tensor]) -> bool:
     if not skips:
         return True
     learned = torch.stack(skips).logical_not().any().float()
     return bool(job.world.sum(learned) > 0)
 
 
-def _apply_gradient(job: Job) -> None:
+def _apply_gradient(job: TrainingJob) -> None:
     params = job.node.params
     if params.optimizer.gradient_clip is not None:
         job.optimizer.clip(params.optimizer.gradient_clip)
@@ -277,7 +277,7 @@ def _apply_gradient(job: Job) -> None:
         job.average.update(job.step)
 
 
-def _check_losses(job: Job) -> None:
+def _check_losses(job: TrainingJob) -> None:
     step = job.guard.first_bad_step()
     if step is not None:
         raise VosreproError(
@@ -287,7 +287,7 @@ def _check_losses(job: Job) -> None:
         )
 
 
-def _report(job: Job, said: float) -> float:
+def _report(job: TrainingJob, said: float) -> float:
     """Log the metrics of a window; the time of the last line."""
     params = job.node.params
     metrics = job.meter.report(job.world)
@@ -309,7 +309,7 @@ def _report(job: Job, said: float) -> float:
     return said
 
 
-def _agreed(job: Job, stop: Stop) -> bool:
+def _agreed(job: TrainingJob, stop: Stop) -> bool:
     """Whether the job is to stop after this step; all ranks answer alike."""
     if job.world.size == 1:
         return stop.signal is not None

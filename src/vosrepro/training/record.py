@@ -64,7 +64,9 @@ def journal_key(node: StageNode) -> str:
     return f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/{node.digest[:8]}"
 
 
-def begin_journal(node: StageNode, identity: Identity, journal: Journal, *, step: int, facts: dict[str, Any]) -> None:
+def begin_stage_journal(
+    node: StageNode, identity: Identity, journal: Journal, *, step: int, facts: dict[str, Any]
+) -> None:
     """Start the journal of a stage, or continue it from a saved step."""
     events = read_events(journal.path)
     ours = bool(events) and events[0].get("key") == journal_key(node)

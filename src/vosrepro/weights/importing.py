@@ -18,7 +18,7 @@ from vosrepro.study.params import RecipeParams, load_method
 from vosrepro.study.paths import imported_weights
 from vosrepro.study.records import ImportedTensors, ImportRecord, Provenance, ReleasedSource
 from vosrepro.weights.files import build_model, load_strictly, save_weights
-from vosrepro.weights.released import how_to_get, load_released, released_file
+from vosrepro.weights.released import how_to_get_checkpoint, load_released, released_file
 
 log = logging.getLogger(__name__)
 _SHOWN = 20
@@ -95,9 +95,8 @@ def _downloaded(method: str, recipe: str | None) -> Path:
         raise ConfigError("give the released file, or --recipe of a file below weights/")
     found = released_file(method, recipe)
     if found is None:
-        raise DataError(
-            f"the released weights of {method}/{recipe} are not here: {how_to_get(method, recipe, load_released())}"
-        )
+        remedy = how_to_get_checkpoint(method, recipe, load_released())
+        raise DataError(f"the released weights of {method}/{recipe} are not here: {remedy}")
     return found
 
 

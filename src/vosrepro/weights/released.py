@@ -94,7 +94,7 @@ def released_file(method: str, recipe: str) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def how_to_get(method: str, recipe: str, released: Released) -> str:
+def how_to_get_checkpoint(method: str, recipe: str, released: Released) -> str:
     """A sentence on where to download a checkpoint and where to put it."""
     place = released_weights(method, recipe)
     file = released.file(method, recipe)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vosrepro.methods.parts import regions
-from vosrepro.methods.parts.combine import blend, combine_parts, favos_combination, paste
+from vosrepro.methods.parts.combine import blend_parts, combine_parts, favos_combination, paste
 from vosrepro.methods.parts.matching import (
     SearchParams,
     cell_weights,
@@ -95,7 +95,7 @@ def test_parts_without_weight_and_no_parts_at_all_cover_nothing():
     assert not covered.any()
     assert not combine_parts(torch.zeros(0, 4, 4), torch.zeros(0), torch.zeros(0, 4), (12, 12))[1].any()
     whole = torch.rand(12, 12)
-    assert torch.equal(blend(whole, joined, covered, share=0.4), whole)
+    assert torch.equal(blend_parts(whole, joined, covered, share=0.4), whole)
 
 
 def test_favos_rule_divides_by_the_maximum():

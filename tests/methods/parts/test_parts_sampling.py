@@ -5,9 +5,9 @@ import pytest
 
 from vosrepro.methods.parts.boxes import side_table, tight_box
 from vosrepro.methods.parts.sampling import (
-    cover,
+    cover_object,
     foreground_fraction,
-    inside,
+    inside_image,
     part_generator,
     sample_parts,
     suppress,
@@ -37,7 +37,7 @@ def test_parts_lie_inside_of_the_frame_on_the_object_and_cover_it():
     assert len(parts) == 9
     half = parts[1:, 2:] / 2
     boxes = np.hstack([parts[1:, :2] - half, parts[1:, :2] + half]).astype(int)
-    assert inside(mask.shape, boxes).all()
+    assert inside_image(mask.shape, boxes).all()
     assert (foreground_fraction(mask, boxes) >= 0.35).all()
     covered = np.zeros_like(mask)
     for x0, y0, x1, y1 in boxes:
@@ -88,7 +88,7 @@ def test_suppression_of_nothing_keeps_nothing():
     none = np.zeros((0, 4), np.int64)
     assert len(suppress(none, np.zeros(0), max_iou=0.5)) == 0
     assert len(thesis_suppress(none, max_overlap=0.5)) == 0
-    assert len(cover(_disc(), none, np.zeros(0), limit=4)) == 0
+    assert len(cover_object(_disc(), none, np.zeros(0), limit=4)) == 0
 
 
 def test_the_seeds_sampler_gives_parts_and_part_0():

@@ -7,7 +7,7 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.methods.parts.drawing import draw_parts
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.segmenter import PartsSegmenter
-from vosrepro.methods.parts.state import FailureParams, Parts, judge
+from vosrepro.methods.parts.state import FailureParams, Parts, judge_parts
 
 SETTINGS = {"limit": 6, "candidates": 100, "search": {"scales": 1}}
 
@@ -210,7 +210,7 @@ def _parts(count=5):
 
 def _judge(parts, proposed, confidence, cover=None):
     cover = torch.ones(len(parts)) if cover is None else cover
-    return judge(parts, proposed, confidence, cover, (100, 100), FailureParams())
+    return judge_parts(parts, proposed, confidence, cover, (100, 100), FailureParams())
 
 
 def test_an_unsure_part_is_suspended_and_carried_with_the_others():

@@ -9,7 +9,7 @@ from vosrepro.methods import get_method
 from vosrepro.methods.common.batchnorm import LocalBatchNorm2d, SyncedBatchNorm2d, synchronize
 from vosrepro.methods.parts.learning.mask_loss import legacy_bilinear, mask_loss
 from vosrepro.methods.parts.learning.own_guess import guess_earlier
-from vosrepro.methods.parts.learning.pairs import Warp, draw_parts, follow_boxes, tight_boxes
+from vosrepro.methods.parts.learning.pairs import Warp, follow_boxes, pick_parts, tight_boxes
 from vosrepro.methods.parts.model import PartsNet
 from vosrepro.methods.parts.schedule import imagenet_rate, linear_rate
 from vosrepro.methods.parts.train import train_step
@@ -222,7 +222,7 @@ def test_own_guesses_change_no_statistics_and_carry_no_gradient():
     net, batch = _net(task="segment"), _clips(3)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     frames, masks = batch["frames"], batch["masks"][:, :, 0]
-    parts, _ = draw_parts(masks[:, 0], count=2, side_px=(10, 20))
+    parts, _ = pick_parts(masks[:, 0], count=2, side_px=(10, 20))
     guess = guess_earlier(net, frames[:, :2], parts, parts, masks[:, 0], share_object=0.4)
     assert guess.shape == masks[:, 0].shape
     assert not guess.requires_grad
@@ -306,7 +306,7 @@ def test_drawn_parts_lie_on_the_object_and_inside_of_the_frame():
     masks = torch.zeros(3, 60, 70)
     masks[0, 10:40, 20:60] = 1
     masks[1, 0:12, 0:50] = 1
-    parts, valid = draw_parts(masks, count=4, side_px=(8, 20))
+    parts, valid = pick_parts(masks, count=4, side_px=(8, 20))
     assert not valid[2].any()  # nothing there
     for b in range(2):
         assert valid[b, 0]

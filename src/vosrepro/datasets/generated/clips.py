@@ -11,15 +11,15 @@ import numpy as np
 
 from vosrepro.datasets.generated.encode import box_xml, jpeg, label_png
 from vosrepro.datasets.generated.numbers import stream
-from vosrepro.datasets.generated.render import render
-from vosrepro.datasets.generated.scenes import Scene, Spec, draw_scene
+from vosrepro.datasets.generated.render import render_scene
+from vosrepro.datasets.generated.scenes import Scene, SceneSpec, draw_scene
 
 _ATTEMPTS = 40
 _SEEN_PIXELS = 80  # an object counts as present from this many visible pixels on
 
 
 @dataclass(frozen=True)
-class Target:
+class TreePlace:
     """A place in a tree where frames and masks of a clip go.
 
     Attributes:
@@ -52,9 +52,9 @@ class Clip:
     """A video to make: frames `0, step, 2 * step, ...` below `frames`; objects start on multiples of `grid`."""
 
     name: str
-    spec: Spec
+    spec: SceneSpec
     frames: int
-    targets: tuple[Target, ...]
+    targets: tuple[TreePlace, ...]
     step: int = 1
     grid: int = 1
 
@@ -89,10 +89,10 @@ def _acceptable(clip: Clip, numbers: list[int], seed: int) -> tuple[Scene, dict[
     last = max(clip.frames - 1, 1)
     for attempt in range(_ATTEMPTS):
         scene = draw_scene(clip.spec, stream(seed, clip.name, attempt))
-        first = render(scene, 0.0)
+        first = render_scene(scene, 0.0)
         if not _well_visible(scene, first[1]):
             continue
-        pictures = {n: first if n == 0 else render(scene, n / last) for n in numbers}
+        pictures = {n: first if n == 0 else render_scene(scene, n / last) for n in numbers}
         if len(_starts(clip, numbers, pictures)) == len(clip.spec.labels):
             return scene, pictures
     raise RuntimeError(f"no acceptable draw of {clip.name} in {_ATTEMPTS} attempts")
@@ -121,7 +121,7 @@ def _starts(clip: Clip, numbers: list[int], pictures: dict[int, tuple[np.ndarray
 
 
 def _write(
-    target: Target,
+    target: TreePlace,
     numbers: list[int],
     pictures: dict[int, tuple[np.ndarray, np.ndarray]],
     starts: dict[int, int],

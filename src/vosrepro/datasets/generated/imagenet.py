@@ -46,7 +46,7 @@ def write_class(number: int, *, root: Path, seed: int, limit: int | None = None)
         folder = root / FOLDER / half / wnid(number)
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(count if limit is None else min(count, limit)):
-            image = draw(number, stream(seed, FOLDER, half, number, i))
+            image = draw_image(number, stream(seed, FOLDER, half, number, i))
             grey, cmyk = (half == "train" and number == n and i == 0 for n in (0, 1))
             data = _encoded(image, grey=grey, cmyk=cmyk)
             if half == "train":
@@ -56,7 +56,7 @@ def write_class(number: int, *, root: Path, seed: int, limit: int | None = None)
             (folder / name).write_bytes(data)
 
 
-def draw(number: int, rng: np.random.Generator) -> np.ndarray:
+def draw_image(number: int, rng: np.random.Generator) -> np.ndarray:
     """An image of class `number`, uint8 (H, W, 3): six patterns on round shapes, four of them on angular ones."""
     height, width = (int(_SIDE * s) for s in rng.uniform(0.9, 1.4, 2))
     tile = backdrop(rng)

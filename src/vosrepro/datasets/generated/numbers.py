@@ -33,7 +33,7 @@ def cosine(turns: np.ndarray | float) -> np.ndarray:
     return sine(np.asarray(turns, np.float64) + 0.25)
 
 
-def smooth(values: np.ndarray, *, wrap: bool) -> np.ndarray:
+def smooth_integers(values: np.ndarray, *, wrap: bool) -> np.ndarray:
     """Binomial (1 2 1) smoothing along the first two axes of an integer array, in integers.
 
     Args:

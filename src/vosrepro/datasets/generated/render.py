@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vosrepro.datasets.generated.numbers import cosine, sine, smooth
+from vosrepro.datasets.generated.numbers import cosine, sine, smooth_integers
 from vosrepro.datasets.generated.scenes import Actor, Post, Scene
 from vosrepro.datasets.generated.shapes import parts
 from vosrepro.datasets.generated.textures import SKIN
@@ -14,7 +14,7 @@ _FIXED = 12  # fractional bits of texture coordinates
 _SUBPIXEL = 4  # fractional bits of polygon corners
 
 
-def render(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray]:
+def render_scene(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray]:
     """Paint a scene.
 
     Returns:
@@ -27,11 +27,11 @@ def render(scene: Scene, time: float) -> tuple[np.ndarray, np.ndarray]:
         _paint_actor(scene, actor, time, sway, image, labels)
     for post in scene.posts:
         _paint_post(scene, post, sway, image, labels)
-    image = smooth(_lit(scene, time, image), wrap=False)
+    image = smooth_integers(_lit(scene, time, image), wrap=False)
     begin, end, passes = scene.blur
     if begin <= time < end:
         for _ in range(passes):
-            image = smooth(image, wrap=False)
+            image = smooth_integers(image, wrap=False)
     return image.astype(np.uint8), labels
 
 

@@ -16,7 +16,7 @@ from vosrepro.datasets.generated.textures import PATTERNS, backdrop, color, skin
 
 
 @dataclass(frozen=True)
-class Spec:
+class SceneSpec:
     """What kind of scene to draw.
 
     Attributes:
@@ -96,9 +96,9 @@ class Post:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that `render` needs."""
+    """Everything that `render_scene` needs."""
 
-    spec: Spec
+    spec: SceneSpec
     backdrop: np.ndarray
     actors: tuple[Actor, ...]  # back to front
     posts: tuple[Post, ...]
@@ -107,7 +107,7 @@ class Scene:
     blur: tuple[float, float, int]  # from, to, smoothing passes
 
 
-def draw_scene(spec: Spec, rng: np.random.Generator) -> Scene:
+def draw_scene(spec: SceneSpec, rng: np.random.Generator) -> Scene:
     """Draw a scene of a kind."""
     count = len(spec.labels) + spec.distractors
     hues = (rng.random() + (np.arange(count) + rng.uniform(-0.25, 0.25, count)) / count) % 1.0
@@ -145,7 +145,9 @@ def draw_scene(spec: Spec, rng: np.random.Generator) -> Scene:
     )
 
 
-def _actor(spec: Spec, rng: np.random.Generator, label: int, family: str, hue: float, others: list[Actor]) -> Actor:
+def _actor(
+    spec: SceneSpec, rng: np.random.Generator, label: int, family: str, hue: float, others: list[Actor]
+) -> Actor:
     radius = spec.height * rng.uniform(*spec.radius)
     pattern, second = rng.choice(PATTERNS, 2)
     skins = (skin(rng, hue, str(pattern)), skin(rng, hue + rng.uniform(-0.1, 0.1), str(second)))
@@ -157,7 +159,7 @@ def _actor(spec: Spec, rng: np.random.Generator, label: int, family: str, hue: f
 
 
 def _track(
-    spec: Spec,
+    spec: SceneSpec,
     rng: np.random.Generator,
     radius: float,
     others: list[Actor],
@@ -218,7 +220,7 @@ def _ghost(actor: Actor) -> Actor:
     return replace(actor, label=255, radius=0.6 * actor.radius, track=track, ghost=True, family="blob")
 
 
-def _post(spec: Spec, rng: np.random.Generator) -> Post:
+def _post(spec: SceneSpec, rng: np.random.Generator) -> Post:
     tone = color(rng.random(), rng.uniform(0.05, 0.3), rng.uniform(0.15, 0.6))
     x = spec.width * rng.uniform(0.15, 0.85)
     return Post(float(x), float(rng.uniform(5, 12)), float(rng.uniform(-15, 15)), tone)

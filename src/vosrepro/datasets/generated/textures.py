@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vosrepro.datasets.generated.numbers import cosine, sine, smooth
+from vosrepro.datasets.generated.numbers import cosine, sine, smooth_integers
 
 SKIN = 128  # side of an object's tile; local coordinates -1.28..1.28 map onto it
 BACKDROP = (256, 512)  # height, width of a background tile
@@ -27,7 +27,7 @@ def fractal(rng: np.random.Generator, height: int, width: int, coarse: int) -> n
     amplitude = 1 << 12
     while rows < height:
         rows, cols = rows * 2, cols * 2
-        field = smooth(np.repeat(np.repeat(field, 2, 0), 2, 1), wrap=True)
+        field = smooth_integers(np.repeat(np.repeat(field, 2, 0), 2, 1), wrap=True)
         amplitude //= 2
         field += rng.integers(0, max(amplitude, 1), (rows, cols)).astype(np.int32)
     low, high = int(field.min()), int(field.max())
@@ -44,7 +44,7 @@ def skin(rng: np.random.Generator, hue: float, pattern: str) -> np.ndarray:
     shade = fractal(rng, SKIN, SKIN, 4)
     light = 150 + (shade * 106 >> 8)  # of 256
     tile = np.where(chosen[..., None], first, second) * light[..., None] >> 8
-    return smooth(tile, wrap=False).astype(np.uint8)
+    return smooth_integers(tile, wrap=False).astype(np.uint8)
 
 
 def _pattern(rng: np.random.Generator, name: str) -> np.ndarray:
@@ -89,4 +89,4 @@ def backdrop(rng: np.random.Generator) -> np.ndarray:
         cv2.fillPoly(tile, [np.rint(points).astype(np.int32)], [int(c) for c in tone])
     grain = fractal(rng, height, width, 16)
     light = 176 + (grain * 80 >> 8)
-    return smooth(tile.astype(np.int32) * light[..., None] >> 8, wrap=True).astype(np.uint8)
+    return smooth_integers(tile.astype(np.int32) * light[..., None] >> 8, wrap=True).astype(np.uint8)

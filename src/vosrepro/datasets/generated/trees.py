@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from vosrepro.datasets.generated.clips import Clip, ClipFacts, Target
-from vosrepro.datasets.generated.scenes import Spec
+from vosrepro.datasets.generated.clips import Clip, ClipFacts, TreePlace
+from vosrepro.datasets.generated.scenes import SceneSpec
 from vosrepro.datasets.generated.shapes import SEEN, UNSEEN
 
 _D16, _D17, _DEV = "DAVIS/2016", "DAVIS/2017/trainval", "DAVIS/2017/test-dev"
@@ -86,7 +86,7 @@ def _davis(split: str, i: int, kind: str) -> Clip:
     name, frames = f"{split}-{i:02d}", 20 if split == "val" else 16
     height, width = _cycle(_SIZES, i)
     labels = {"single": (1,), "pair": (1, 2)}.get(kind, (1, 2) if i % 2 == 0 else (1, 2, 3))
-    spec = Spec(
+    spec = SceneSpec(
         height=height,
         width=width,
         labels=labels,
@@ -103,23 +103,23 @@ def _davis(split: str, i: int, kind: str) -> Clip:
     return Clip(f"davis/{name}", spec, frames, tuple(targets))
 
 
-def _davis_target(tree: str, name: str, *, binary: bool = False) -> Target:
+def _davis_target(tree: str, name: str, *, binary: bool = False) -> TreePlace:
     images, masks = f"{tree}/JPEGImages/480p/{name}", f"{tree}/Annotations/480p/{name}"
-    return Target(images, masks, binary=binary)
+    return TreePlace(images, masks, binary=binary)
 
 
 def _test_dev(i: int) -> Clip:
     name = f"dev-{i:02d}"
-    spec = Spec(*_cycle(_SIZES, i), labels=(1, 2, 3)[: 2 + i % 2], families=SEEN)
-    target = Target(f"{_DEV}/JPEGImages/480p/{name}", f"{_DEV}/Annotations/480p/{name}", masks="first")
+    spec = SceneSpec(*_cycle(_SIZES, i), labels=(1, 2, 3)[: 2 + i % 2], families=SEEN)
+    target = TreePlace(f"{_DEV}/JPEGImages/480p/{name}", f"{_DEV}/Annotations/480p/{name}", masks="first")
     return Clip(f"test-dev/{name}", spec, 12, (target,))
 
 
 def _large(i: int) -> Clip:
     """A high-resolution video, one landscape and one portrait, numbered from 1."""
     name = f"ali-{i:02d}"
-    spec = Spec(*((144, 256), (256, 144))[i % 2], labels=(1, 2)[: 1 + i % 2], families=SEEN)
-    target = Target(f"Alibaba/JPEGImages/{name}", f"Alibaba/Annotations/{name}", first_number=1, enlarged=5)
+    spec = SceneSpec(*((144, 256), (256, 144))[i % 2], labels=(1, 2)[: 1 + i % 2], families=SEEN)
+    target = TreePlace(f"Alibaba/JPEGImages/{name}", f"Alibaba/Annotations/{name}", first_number=1, enlarged=5)
     return Clip(f"large/{name}", spec, 8, (target,))
 
 
@@ -144,7 +144,7 @@ def _davis_lists(root: Path, names: list[str]) -> None:
 
 def _bl30k(i: int) -> Clip:
     name = f"video-{i:03d}"
-    spec = Spec(
+    spec = SceneSpec(
         height=128,
         width=192,
         labels=tuple(range(1, 3 + i % 3)),
@@ -155,7 +155,7 @@ def _bl30k(i: int) -> Clip:
         occluders=0,
         cycles=1.5,
     )
-    target = Target(f"BL30K/JPEGImages/{name}", f"BL30K/Annotations/{name}")
+    target = TreePlace(f"BL30K/JPEGImages/{name}", f"BL30K/Annotations/{name}")
     return Clip(f"bl30k/{name}", spec, 12, (target,))
 
 
@@ -163,8 +163,8 @@ def _snippet(half: str, i: int) -> Clip:
     """A snippet of ImageNet-VID: boxes of all objects in every frame."""
     group = f"ILSVRC2015_VID_train_{i // 5:04d}/" if half == "train" else ""
     name = f"{half}/{group}ILSVRC2015_{half}_{i:08d}"
-    spec = Spec(*_cycle(_SIZES, i), labels=(1, 2)[: 1 + i % 2], families=SEEN, occluders=i % 2)
-    target = Target(f"{_VID}/Data/VID/{name}", boxes=f"{_VID}/Annotations/VID/{name}")
+    spec = SceneSpec(*_cycle(_SIZES, i), labels=(1, 2)[: 1 + i % 2], families=SEEN, occluders=i % 2)
+    target = TreePlace(f"{_VID}/Data/VID/{name}", boxes=f"{_VID}/Annotations/VID/{name}")
     return Clip(f"vid/{name}", spec, 12, (target,))
 
 
@@ -182,9 +182,9 @@ def _vid_lists(root: Path, names: list[str]) -> None:
     _lines(lists / "val.txt", [f"{name} {number}" for number, name in enumerate(frames, 1)])
 
 
-def _youtube_spec(i: int, *, unseen: bool) -> Spec:
+def _youtube_spec(i: int, *, unseen: bool) -> SceneSpec:
     labels = _cycle(((1,), (1, 2), (1, 3), (2, 5), (1, 2, 4)), i)
-    return Spec(
+    return SceneSpec(
         *_cycle(_SIZES, i),
         labels=labels,
         families=UNSEEN if unseen else SEEN,
@@ -198,15 +198,15 @@ def _youtube_train(i: int) -> Clip:
     name = _youtube_name("train", i)
     images, masks = f"{_YOUTUBE}/train/JPEGImages/{name}", f"{_YOUTUBE}/train/Annotations/{name}"
     spec = _youtube_spec(i, unseen=i in (19, 22))
-    return Clip(f"youtube-train/{name}", spec, 36, (Target(images, masks),), step=5)
+    return Clip(f"youtube-train/{name}", spec, 36, (TreePlace(images, masks),), step=5)
 
 
 def _youtube_valid(i: int) -> Clip:
     name = _youtube_name("valid", i)
     targets = (
-        Target(f"{_ALL_FRAMES}/JPEGImages/{name}"),
-        Target(f"{_YOUTUBE}/valid/JPEGImages/{name}", step=5),
-        Target(None, f"{_YOUTUBE}/valid/Annotations/{name}", step=5, masks="starts"),
+        TreePlace(f"{_ALL_FRAMES}/JPEGImages/{name}"),
+        TreePlace(f"{_YOUTUBE}/valid/JPEGImages/{name}", step=5),
+        TreePlace(None, f"{_YOUTUBE}/valid/Annotations/{name}", step=5, masks="starts"),
     )
     spec = _youtube_spec(i + 1, unseen=i % 2 == 1)
     return Clip(f"youtube-valid/{name}", spec, 36, targets, grid=5)
@@ -239,7 +239,7 @@ _STATIC_FOLDERS = {
 
 def _static(folder: str, count: int) -> Iterator[Clip]:
     for i in range(count):
-        spec = Spec(
+        spec = SceneSpec(
             *_cycle(_STATIC_SIZES, i),
             labels=(1,),
             families=(folder.partition("/")[2],) if folder.startswith("fss/") else SEEN,
@@ -249,7 +249,7 @@ def _static(folder: str, count: int) -> Iterator[Clip]:
         )
         stem = str(i + 1) if folder.startswith("fss/") else f"{folder}_{i + 1:04d}"
         place = f"static/{folder}"
-        target = Target(place, place, binary=True, stem=stem)
+        target = TreePlace(place, place, binary=True, stem=stem)
         yield Clip(f"{place}/{stem}", spec, 1, (target,))
 
 

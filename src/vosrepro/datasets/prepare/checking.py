@@ -11,7 +11,7 @@ from typing import Any
 from vosrepro.base.errors import DataError
 from vosrepro.base.labels import read_labels
 from vosrepro.datasets.prepare.inventory import Inventory, Pair, take_inventory
-from vosrepro.datasets.prepare.listing import Line, Listing
+from vosrepro.datasets.prepare.listing import FileLine, Listing
 from vosrepro.datasets.sets.boxes import read_boxes
 from vosrepro.datasets.sets.image_files import Defect, image_size
 from vosrepro.datasets.sets.video import object_labels
@@ -87,7 +87,7 @@ class _Look:
                 reading.look_for_objects(path, binary=inventory.binary)
             elif not self.content and lengths.get(path):
                 self.first_masks.append((path, inventory.binary))
-        lines: list[Line] = [
+        lines: list[FileLine] = [
             (_name_in(inventory.folder, path), length, reading.hashes.get(path)) for path, length in lengths.items()
         ]
         self.listing.add(self.part, lines, digest_of="content" if self.content else "sizes")

@@ -16,7 +16,7 @@ from vosrepro.base.errors import DataError
 from vosrepro.base.names import frame_files
 from vosrepro.datasets.sets import alibaba, davis, imagenet, imagenet_vid, static, youtube
 from vosrepro.datasets.sets.folders import kept_list, set_folder
-from vosrepro.datasets.sets.video import IMAGES, list_frames, list_masks, list_videos, read_list
+from vosrepro.datasets.sets.video import IMAGES, list_frames, list_masks, list_videos, read_lines
 from vosrepro.study.params import DataParams
 
 Pair = tuple[Path, Path | None]  # an image with its mask, where it should have one
@@ -86,7 +86,7 @@ def _davis(data: DataParams, *, dataset: str, split: str) -> Iterator[Inventory]
         yield found
     found = Inventory(folder, others=[listed])
     if dataset == "davis2016" and listed.parent.name == davis.RESOLUTION:
-        for path in (p for line in read_list(listed) for p in line.split() if "/" in p):
+        for path in (p for line in read_lines(listed) for p in line.split() if "/" in p):
             file = folder / path.strip("/")
             if not file.is_file() and file.parent.is_dir():
                 found.defects.append(f"{file} is missing, but {listed} names it")
@@ -97,7 +97,7 @@ def _ali21(data: DataParams) -> Iterator[Inventory]:
     folder = set_folder("ali21", data)
     listed = alibaba.list_file("test", data)
     yield Inventory(folder, others=[listed])
-    for name in read_list(listed):
+    for name in read_lines(listed):
         found = Inventory(folder)
         images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name
         if list_masks(masks):
@@ -125,7 +125,7 @@ def _youtube_train(data: DataParams, *, only_jjval: bool) -> Iterator[Inventory]
     videos = youtube.read_meta(meta)
     listed = youtube.jjval_list(data)
     yield Inventory(root, others=[meta, listed] if only_jjval or listed.is_file() else [meta])
-    names = read_list(listed) if only_jjval else list_videos(folder / "JPEGImages")
+    names = read_lines(listed) if only_jjval else list_videos(folder / "JPEGImages")
     for name in names:
         found = Inventory(root)
         images, masks = folder / "JPEGImages" / name, folder / "Annotations" / name

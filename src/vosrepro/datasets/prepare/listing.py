@@ -16,7 +16,7 @@ from vosrepro.base.files import csv_text, value_digest, write_text
 
 COLUMNS: tuple[str, ...] = ("part", "folder", "files", "bytes", "digest", "digest_of")
 #: Path relative to the set's folder, bytes, SHA-256 (None where the file was not read).
-Line = tuple[str, int, str | None]
+FileLine = tuple[str, int, str | None]
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Listing:
 
     rows: dict[tuple[str, str], FolderFacts] = field(default_factory=dict)
 
-    def add(self, part: str, lines: Iterable[Line], *, digest_of: str) -> None:
+    def add(self, part: str, lines: Iterable[FileLine], *, digest_of: str) -> None:
         """Add files of a part; those of a folder may come in pieces."""
-        folders: dict[str, list[Line]] = defaultdict(list)
+        folders: dict[str, list[FileLine]] = defaultdict(list)
         for line in lines:
             folders[line[0].rpartition("/")[0] or "."].append(line)
         for folder, found in folders.items():

@@ -17,13 +17,13 @@ from vosrepro.datasets.prepare.downloads import download, file_md5
 from vosrepro.datasets.prepare.listing import Listing
 from vosrepro.datasets.prepare.official import PREPARATIONS, Archive
 from vosrepro.datasets.sets.folders import SOURCES
-from vosrepro.datasets.sets.video import list_videos, read_list
+from vosrepro.datasets.sets.video import list_videos, read_lines
 from vosrepro.study.params import DataParams
 
 log = logging.getLogger(__name__)
 
 
-def prepare(  # noqa: PLR0913, options by name
+def prepare_set(  # noqa: PLR0913, options by name
     name: str,
     data: DataParams,
     sources: Sequence[Path] = (),
@@ -70,7 +70,7 @@ def prepare(  # noqa: PLR0913, options by name
         for path in files:
             _install(_archive_of(path, name, known), path, folder, max_bytes)
         if not files and not folder.is_dir():
-            raise DataError(how_to_get(name, Path(data.root)))
+            raise DataError(how_to_get_set(name, Path(data.root)))
     try:
         if jjval is not None:
             _install_list(jjval, folder)
@@ -86,7 +86,7 @@ def manifest_file(name: str, data: DataParams) -> Path:
     return Path(data.root) / "manifests" / f"{name}.json"
 
 
-def how_to_get(name: str, root: Path) -> str:
+def how_to_get_set(name: str, root: Path) -> str:
     """What a person has to do for a data set that is not there."""
     archives = PREPARATIONS[name]
     steps = [f"{a.names[0]} ({a.url or a.obtain})" for a in archives]
@@ -202,7 +202,7 @@ def _adopt(source: Path, folder: Path, name: str, *, copy: bool) -> bool:
 
 
 def _install_list(listed: Path, folder: Path) -> None:
-    names = read_list(listed)
+    names = read_lines(listed)
     videos = set(list_videos(folder / "train/JPEGImages"))
     missing = [name for name in names if name not in videos]
     if missing:

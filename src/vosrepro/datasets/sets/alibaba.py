@@ -19,7 +19,7 @@ from vosrepro.datasets.sets.video import (
     list_frames,
     list_masks,
     open_video,
-    read_list,
+    read_lines,
     require_objects,
 )
 
@@ -38,7 +38,7 @@ def benchmark(split: str, data: DataParams) -> list[Video]:
     Raises:
         DataError: if files are missing or a first mask is empty.
     """
-    return [_video(name, data) for name in read_list(list_file(split, data))]
+    return [_video(name, data) for name in read_lines(list_file(split, data))]
 
 
 def _video(name: str, data: DataParams) -> Video:
@@ -52,4 +52,4 @@ def _video(name: str, data: DataParams) -> Video:
 def truth(split: str, data: DataParams) -> Truth:
     """Masks of all frames at the videos' own size."""
     folder = set_folder("ali21", data) / "Annotations"
-    return Truth(folder, tuple(read_list(list_file(split, data))))
+    return Truth(folder, tuple(read_lines(list_file(split, data))))

@@ -12,7 +12,7 @@ from vosrepro.datasets.sets.facts import Facts
 from vosrepro.datasets.sets.folders import kept_list
 from vosrepro.datasets.sets.imagenet import LabeledImage
 from vosrepro.datasets.sets.resized import resized_video
-from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_list
+from vosrepro.datasets.sets.video import StaticImage, Truth, Video, read_lines
 from vosrepro.study.digests import resized_copies
 from vosrepro.study.paths import resized_folder
 
@@ -135,7 +135,7 @@ def training_videos(set_name: str, data: DataParams, *, exclude: Collection[str]
 
 def _kept(videos: Sequence[Video], set_name: str, data: DataParams, exclude: Collection[str]) -> list[Video]:
     path = kept_list(set_name, data)
-    names = set(read_list(path))
+    names = set(read_lines(path))
     missing = sorted(names - {video.name for video in videos} - set(exclude))
     if missing:
         raise DataError(

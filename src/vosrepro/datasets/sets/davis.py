@@ -13,7 +13,7 @@ import numpy as np
 from vosrepro.base.errors import DataError
 from vosrepro.datasets.sets.facts import Facts, large_enough
 from vosrepro.datasets.sets.folders import set_folder
-from vosrepro.datasets.sets.video import Truth, Video, open_video, read_list, require_objects
+from vosrepro.datasets.sets.video import Truth, Video, open_video, read_lines, require_objects
 
 if TYPE_CHECKING:
     from vosrepro.study.params import DataParams
@@ -24,7 +24,8 @@ RESOLUTION = "480p"
 MERGED = "davis2016-merged17"
 _TREES = {MERGED: "davis2017"}
 _SHARE = 0.25
-#: Sequences of DAVIS whose objects stay in view although they shrink a lot, and other shares. Source: as `visible`.
+#: Sequences of DAVIS whose objects stay in view although they shrink a lot, and other shares.
+#: Source: as `visible_enough`.
 _ALWAYS = frozenset(
     [
         "bus",
@@ -92,7 +93,7 @@ def sequences(dataset: str, split: str, data: DataParams) -> tuple[str, ...]:
     """
     path = list_file(dataset, split, data)
     names: dict[str, None] = {}
-    for line in read_list(path):
+    for line in read_lines(path):
         first = line.split()[0]
         parts = first.strip("/").split("/")
         if len(parts) not in (1, 4):
@@ -145,7 +146,7 @@ def training(dataset: str, data: DataParams) -> list[Video]:
     return [video(dataset, name, data) for name in sequences(dataset, "train", data)]
 
 
-def visible(sequence: str, label: int, areas: np.ndarray, frame_px: int) -> np.ndarray:
+def visible_enough(sequence: str, label: int, areas: np.ndarray, frame_px: int) -> np.ndarray:
     """As `facts.large_enough`, and with at least a quarter of the object's largest area.
 
     Upstream makes exceptions by name of the sequence.
@@ -162,4 +163,4 @@ def visible(sequence: str, label: int, areas: np.ndarray, frame_px: int) -> np.n
     return shown & enough
 
 
-FACTS = Facts(visible=visible)
+FACTS = Facts(visible=visible_enough)

@@ -19,7 +19,7 @@ import numpy as np
 from vosrepro.base.errors import DataError
 from vosrepro.base.names import folder_names, listed
 from vosrepro.datasets.sets.folders import set_folder
-from vosrepro.datasets.sets.video import read_list
+from vosrepro.datasets.sets.video import read_lines
 
 if TYPE_CHECKING:
     from vosrepro.study.params import DataParams
@@ -267,7 +267,7 @@ def _devkit_classes(folder: Path) -> list[str]:
     synsets = loadmat(str(meta), squeeze_me=True)["synsets"]
     wnid = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in np.atleast_1d(synsets)}
     try:
-        return [wnid[int(line)] for line in read_list(truth)]
+        return [wnid[int(line)] for line in read_lines(truth)]
     except (KeyError, ValueError) as error:
         raise _other_release(folder, error) from error
 

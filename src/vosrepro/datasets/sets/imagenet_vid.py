@@ -23,7 +23,7 @@ from vosrepro.datasets.sets.video import (
     list_frames,
     list_masks,
     list_videos,
-    read_list,
+    read_lines,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def listed_snippets(folder: Path, half: str) -> set[str]:
     found: set[str] = set()
     lists = sorted((folder / "ImageSets/VID").glob("train*.txt" if half == "train" else "val.txt"))
     for path in lists:
-        for line in read_list(path):
+        for line in read_lines(path):
             name = line.split()[0]
             found.add(f"{half}/{name if half == 'train' else name.split('/')[0]}")
     return found

@@ -213,7 +213,7 @@ def list_videos(folder: Path) -> list[str]:
     return folder_names(folder)
 
 
-def read_list(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
     """Lines of a list file, without blank ones.
 
     Raises:

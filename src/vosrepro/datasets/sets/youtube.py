@@ -28,7 +28,7 @@ from vosrepro.datasets.sets.video import (
     list_frames,
     list_masks,
     list_videos,
-    read_list,
+    read_lines,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def benchmark(split: str, frame_source: str, data: DataParams, *, dataset: str =
     archive = "train" if split == "jjval" else "valid"
     images = image_folder(split, frame_source, data, dataset=dataset)
     meta = read_meta(root / archive / "meta.json")
-    names = read_list(jjval_list(data)) if split == "jjval" else list_videos(images)
+    names = read_lines(jjval_list(data)) if split == "jjval" else list_videos(images)
     return [_video(name, images / name, root / archive / "Annotations" / name, meta) for name in names]
 
 
@@ -99,7 +99,7 @@ def truth(split: str, data: DataParams) -> Truth:
     if split != "jjval":
         raise DataError(f"the ground truth of YouTube-VOS {split} is not public: submit to its server")
     folder = set_folder("ytvos", data) / "train"
-    return Truth(folder / "Annotations", tuple(read_list(jjval_list(data))), folder / "meta.json")
+    return Truth(folder / "Annotations", tuple(read_lines(jjval_list(data))), folder / "meta.json")
 
 
 def training(data: DataParams, *, held_out: bool) -> list[Video]:
@@ -113,7 +113,7 @@ def training(data: DataParams, *, held_out: bool) -> list[Video]:
     names = list_videos(folder / "JPEGImages")
     path = jjval_list(data)
     if not held_out and path.is_file():
-        away = set(read_list(path))
+        away = set(read_lines(path))
         names = [name for name in names if name not in away]
     meta = read_meta(set_folder("ytvos", data) / "train" / "meta.json", optional=True)
     return [
@@ -141,7 +141,7 @@ def listed_training(set_name: str, data: DataParams) -> list[Video]:
         DataError: if the list is missing, or names a video that is not there.
     """
     path = published_list(set_name, data)
-    names = dict.fromkeys(read_list(path))
+    names = dict.fromkeys(read_lines(path))
     videos = [video for video in training(data, held_out=True) if video.name in names]
     missing = sorted(set(names) - {video.name for video in videos})
     if missing:

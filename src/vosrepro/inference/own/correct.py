@@ -17,12 +17,12 @@ import numpy as np
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json, value_digest, write_json
 from vosrepro.base.labels import read_labels, write_labels
-from vosrepro.base.targets import inside
+from vosrepro.base.targets import lies_inside
 from vosrepro.base.types import Correctable
 from vosrepro.inference.own.drawn import read_mask
 from vosrepro.inference.own.kept import RECORD, clear, whole
 from vosrepro.inference.own.own_clip import OwnClip
-from vosrepro.inference.own.segment import Job, asked_of, close_record, request_of, results_of
+from vosrepro.inference.own.segment import ClipJob, asked_of, close_record, request_of, results_of
 from vosrepro.methods import get_method
 from vosrepro.study.digests import clip_identity
 from vosrepro.weights.files import inference_model
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _Mended:
-    """A clip, as a `Source`, some of whose frames have masks that a person corrected."""
+    """A clip, as a `VideoSource`, some of whose frames have masks that a person corrected."""
 
     def __init__(self, clip: OwnClip | _Rest, masks: Mapping[str, Path]) -> None:
         self._clip, self.masks = clip, masks
@@ -44,16 +44,16 @@ class _Mended:
         self.image = clip.image
 
     def labels(self, frame: str) -> np.ndarray:
-        """See `Source.labels`."""
+        """See `VideoSource.labels`."""
         return read_mask(self.masks[frame]) if frame in self.masks else self._clip.labels(frame)
 
     def where(self, frame: str) -> Path:
-        """See `Source.where`."""
+        """See `VideoSource.where`."""
         return self.masks[frame] if frame in self.masks else self._clip.where(frame)
 
 
 class _Rest:
-    """The rest of a clip from a corrected frame on, as a `Source`: objects that are not drawn there have ended."""
+    """The rest of a clip from a corrected frame on, as a `VideoSource`: objects that are not drawn there have ended."""
 
     def __init__(self, clip: OwnClip, place: int, mask: Path) -> None:
         self._clip, self._place, self._mask = clip, place, mask
@@ -66,15 +66,15 @@ class _Rest:
             raise DataError(f"{mask} has no object pixel, so there is nothing to go on with: draw each object's value")
 
     def image(self, index: int) -> np.ndarray:
-        """See `Source.image`."""
+        """See `VideoSource.image`."""
         return self._clip.image(index + self._place)
 
     def labels(self, frame: str) -> np.ndarray:
-        """See `Source.labels`."""
+        """See `VideoSource.labels`."""
         return read_mask(self._mask) if frame == self.frame_names[0] else self._clip.labels(frame)
 
     def where(self, frame: str) -> Path:
-        """See `Source.where`."""
+        """See `VideoSource.where`."""
         return self._mask if frame == self.frame_names[0] else self._clip.where(frame)
 
     def check(self) -> None:
@@ -94,7 +94,9 @@ class _Rest:
             log.warning("%s does not show %s: %s", self._mask, ", ".join(absent), fate)
 
 
-def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def correct_clip(
+    job: ClipJob, frame: str, mask: Path, *, progress: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
     """Segment a finished clip again from a corrected frame on, and write the record.
 
     Args:
@@ -146,11 +148,13 @@ def correct_clip(job: Job, frame: str, mask: Path, *, progress: Callable[[], obj
     return close_record(job, begun, times, digests, earlier=len(kept), started=started)
 
 
-def _seen_again(job: Job, segmenter: Segmenter, masks: Mapping[str, Path], kept: Mapping[str, str]) -> Iterator[Result]:
+def _seen_again(
+    job: ClipJob, segmenter: Segmenter, masks: Mapping[str, Path], kept: Mapping[str, str]
+) -> Iterator[Result]:
     """Results from the corrected frame on, of a segmenter that saw all frames before it.
 
     Args:
-        job: see `Job`.
+        job: see `ClipJob`.
         segmenter: the method.
         masks: corrections by frame, earlier ones too, which are the masks that stay of their frames.
         kept: frames whose masks stay.
@@ -169,11 +173,11 @@ def _seen_again(job: Job, segmenter: Segmenter, masks: Mapping[str, Path], kept:
             log.warning("%d masks before came out otherwise than the earlier call made them; they stay", differing)
 
 
-def _earlier(job: Job, mask: Path) -> dict[str, Any]:
+def _earlier(job: ClipJob, mask: Path) -> dict[str, Any]:
     """The record of the masks that are corrected; refuses where a hand's work would be lost."""
     if not (job.out / RECORD).is_file():
         raise DataError(f"{job.out} holds no masks to correct: segment the clip first, without --correct")
-    if inside(mask, job.out):
+    if lies_inside(mask, job.out):
         raise DataError(f"{mask} lies in {job.out}, where masks are replaced: copy it elsewhere")
     old = read_json(job.out / RECORD)
     for name, digest in old.get("masks", {}).items():
@@ -183,7 +187,7 @@ def _earlier(job: Job, mask: Path) -> dict[str, Any]:
     return old
 
 
-def _before(job: Job, old: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+def _before(job: ClipJob, old: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """Digests of the masks that stay; each must be as the earlier call left it."""
     kept = {}
     for name in names:

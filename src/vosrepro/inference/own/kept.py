@@ -12,7 +12,7 @@ from typing import Any
 
 from vosrepro.base.errors import DataError
 from vosrepro.base.files import file_digest, read_json
-from vosrepro.base.targets import inside
+from vosrepro.base.targets import lies_inside
 
 RECORD = "segment.json"
 STATE = ".state"
@@ -34,7 +34,7 @@ def earlier_record(out: Path, request: str, *, sources: Iterable[Path], force: b
             changed.
     """
     for path in sources:
-        if inside(path, out):
+        if lies_inside(path, out):
             raise DataError(f"{path} lies in {out}, where masks are replaced: copy it elsewhere, or give another --out")
     if not (out / RECORD).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):

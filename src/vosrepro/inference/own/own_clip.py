@@ -232,7 +232,7 @@ def open_images(path: Path, *, rate: Fraction | None = None) -> Images:
 
 
 class OwnClip:
-    """Frames with masks: a `Source` for `runner.segment_video`.
+    """Frames with masks: a `VideoSource` for `runner.segment_video`.
 
     The clip begins where the first object does. An object begins on the first frame whose mask shows its id;
     later masks of the same id are left out with a warning: `correct.correct_clip` begins anew with them.

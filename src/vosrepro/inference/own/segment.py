@@ -54,7 +54,7 @@ _BOUND = "max_memory_entries"
 
 
 @dataclass(frozen=True)
-class Job:
+class ClipJob:
     """What is to be segmented, how, and where the masks go; `force` replaces what others left there."""
 
     clip: OwnClip
@@ -91,11 +91,11 @@ class Job:
         return self.out / f"{frame}.png"
 
 
-def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def segment_clip(job: ClipJob, *, progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Write one mask for each frame from the first given one on, and the record.
 
     Args:
-        job: see `Job`.
+        job: see `ClipJob`.
         progress: called after each frame.
 
     Returns:
@@ -123,7 +123,7 @@ def segment_clip(job: Job, *, progress: Callable[[], object] = lambda: None) -> 
 
 
 def close_record(
-    job: Job,
+    job: ClipJob,
     begun: Mapping[str, Any],
     times: Sequence[FrameTime],
     digests: Mapping[str, str],
@@ -134,7 +134,7 @@ def close_record(
     """Write the record of a finished clip.
 
     Args:
-        job: see `Job`.
+        job: see `ClipJob`.
         begun: what the record said from the beginning.
         times: of the frames that were segmented.
         digests: frame -> digest of its mask.
@@ -157,7 +157,7 @@ def close_record(
     return {**record, "reused": False}
 
 
-def check_clip(job: Job) -> bool:
+def check_clip(job: ClipJob) -> bool:
     """Look at clip, masks and output folder as `segment_clip` does before it begins; whether it is finished already.
 
     Raises:
@@ -170,7 +170,7 @@ def check_clip(job: Job) -> bool:
     return old is not None and same and whole(job.out, old)
 
 
-def asked_of(job: Job) -> dict[str, Any]:
+def asked_of(job: ClipJob) -> dict[str, Any]:
     """What the record says from the beginning, the files that will be written included."""
     frames = list(job.clip.frame_names)
     first = min(map(frames.index, job.clip.starts.values()))
@@ -189,7 +189,7 @@ def asked_of(job: Job) -> dict[str, Any]:
     }
 
 
-def overlay_clip(job: Job, target: Path, *, progress: Callable[[], object] = lambda: None) -> None:
+def overlay_clip(job: ClipJob, target: Path, *, progress: Callable[[], object] = lambda: None) -> None:
     """Write a video of the whole clip with its finished masks drawn over it."""
 
     def frames() -> Iterator[np.ndarray]:
@@ -210,7 +210,7 @@ class Past:
 
 
 class _Continued:
-    """The rest of a clip, as a `Source` whose first frame is the last that was finished.
+    """The rest of a clip, as a `VideoSource` whose first frame is the last that was finished.
 
     The runner asks for a mask of that frame; the segmenter is past it already, so a mask that only names
     the objects, in their order, will do.
@@ -229,11 +229,11 @@ class _Continued:
         self.starts: Mapping[int, str] = {i: first if i in known else start for i, start in clip.starts.items()}
 
     def image(self, index: int) -> np.ndarray:
-        """See `Source.image`."""
+        """See `VideoSource.image`."""
         return self._clip.image(index + self._place)
 
     def labels(self, frame: str) -> np.ndarray:
-        """See `Source.labels`."""
+        """See `VideoSource.labels`."""
         if frame != self.frame_names[0]:
             return self._clip.labels(frame)
         labels = np.zeros(self._size, np.uint8)
@@ -241,7 +241,7 @@ class _Continued:
         return labels
 
     def where(self, frame: str) -> Path | str:
-        """See `Source.where`."""
+        """See `VideoSource.where`."""
         return self._clip.masks.get(frame, frame)
 
 
@@ -260,7 +260,7 @@ class _Restored:
 
 
 def _run(
-    job: Job, model: nn.Module | None, past: Past, progress: Callable[[], object]
+    job: ClipJob, model: nn.Module | None, past: Past, progress: Callable[[], object]
 ) -> tuple[list[FrameTime], dict[str, str]]:
     segmenter: Segmenter = get_method(job.setup.method).segmenter(model, **job.settings)
     results = results_of(job, segmenter, job.clip)
@@ -287,12 +287,12 @@ def _run(
     return times, digests
 
 
-def results_of(job: Job, segmenter: Segmenter, clip: Any, **options: Any) -> Iterator[Result]:
+def results_of(job: ClipJob, segmenter: Segmenter, clip: Any, **options: Any) -> Iterator[Result]:
     """Results of a clip, or of a part of it, frame by frame."""
     return segment_video(lambda: segmenter, clip, device=job.device, short_side_px=job.short_side_px, **options)
 
 
-def _rest(job: Job, segmenter: Segmenter, last: str) -> Iterator[Result]:
+def _rest(job: ClipJob, segmenter: Segmenter, last: str) -> Iterator[Result]:
     """Results after the frame `last`, of a segmenter that has seen it."""
     place = list(job.clip.frame_names).index(last)
     rest = _Continued(job.clip, place, read_labels(job.mask(last)).shape)
@@ -301,7 +301,7 @@ def _rest(job: Job, segmenter: Segmenter, last: str) -> Iterator[Result]:
     return results
 
 
-def _save(job: Job, segmenter: Segmenter, model: nn.Module | None, past: Past) -> bool:
+def _save(job: ClipJob, segmenter: Segmenter, model: nn.Module | None, past: Past) -> bool:
     """Save the state, then what it belongs to; after a kill in between there is no state to go on from."""
     folder = job.out / STATE
     (folder / "past.json").unlink(missing_ok=True)
@@ -312,7 +312,7 @@ def _save(job: Job, segmenter: Segmenter, model: nn.Module | None, past: Past) -
     return True
 
 
-def _past(job: Job) -> Past:
+def _past(job: ClipJob) -> Past:
     """What can be kept of an interrupted call; nothing if its masks were changed."""
     try:
         value = read_json(job.out / STATE / "past.json")
@@ -330,7 +330,7 @@ def _content(images: Images) -> Any:
     return file_digest(images.path) if isinstance(images, VideoImages) else list(images.frame_names)
 
 
-def request_of(job: Job) -> str:
+def request_of(job: ClipJob) -> str:
     """Digest of everything that the masks depend on, but for the code."""
     images = job.clip.images
     frames: Any = _content(images.images if isinstance(images, Beginning) else images)

@@ -13,16 +13,16 @@ from typing import Any
 
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.types import ParityRow, Segmenter
-from vosrepro.lab.parity.rules import Report, Rule, compare
+from vosrepro.lab.parity.rules import ParityReport, Rule, compare_arrays
 from vosrepro.methods import REGISTRY, get_method
 
 
-def compared() -> list[str]:
+def compared_methods() -> list[str]:
     """Methods that have an original to be compared with."""
     return [name for name in REGISTRY if find_spec(f"{__name__}.{name}")]
 
 
-def compare_recording(method: str, arrays: Mapping[str, Any]) -> Report:
+def compare_recording(method: str, arrays: Mapping[str, Any]) -> ParityReport:
     """Account for every array of a recording of the method's original.
 
     Raises:
@@ -32,14 +32,14 @@ def compare_recording(method: str, arrays: Mapping[str, Any]) -> Report:
     rules = _rules(method)
     known = _known(rules, arrays)
     if known < len(arrays):
-        others = {other: _known(_rules(other), arrays) for other in compared()}
+        others = {other: _known(_rules(other), arrays) for other in compared_methods()}
         best = max(others, key=lambda other: others[other])
         if others[best] > known:
             raise DataError(
                 f"this is no recording of {method}, which knows {known} of its {len(arrays)} arrays, but one of "
                 f"{best}, which knows {others[best]}: call `vosrepro parity {best}`"
             )
-    report = compare(rules, arrays)
+    report = compare_arrays(rules, arrays)
     if not report.rows:
         lacking = next(iter(report.lacking.items()), None)
         why = f" ('{lacking[0]}' lacks {lacking[1]})" if lacking else ""
@@ -54,7 +54,7 @@ def get_parity(method: str) -> Callable[[Mapping[str, Any]], list[ParityRow]]:
         ConfigError: if there is no such method, or none to compare it with.
     """
     rules = _rules(method)
-    return lambda arrays: compare(rules, arrays).rows
+    return lambda arrays: compare_arrays(rules, arrays).rows
 
 
 def get_plain(method: str) -> Callable[..., Segmenter] | None:
@@ -65,7 +65,7 @@ def get_plain(method: str) -> Callable[..., Segmenter] | None:
 
 def _rules(method: str) -> tuple[Rule, ...]:
     get_method(method)  # a misspelt name is explained there
-    if method not in compared():
+    if method not in compared_methods():
         raise ConfigError(f"method '{method}' has no original to be compared with")
     return import_module(f"{__name__}.{method}").RULES
 

@@ -18,7 +18,7 @@ import torch
 from vosrepro.base.errors import DataError
 from vosrepro.lab.parity.rules import Lacks, Measure, Recording, _relative
 from vosrepro.methods.common.seeded import seeded_tensor
-from vosrepro.methods.frtm.merging import merge, merged_labels
+from vosrepro.methods.frtm.merging import merge_odds, merged_labels
 from vosrepro.methods.frtm.segmenter import FAST_INIT, FAST_UPDATE
 from vosrepro.methods.frtm.target import TargetModels, TargetSettings
 from vosrepro.methods.gfrtm.segmenter import GFRTMSegmenter
@@ -83,12 +83,12 @@ class Family:
     """
 
     build: Callable[[str, str], Any]
-    segmenter: Callable[[Any, Scene, dict[str, Any]], Any]
+    segmenter: Callable[[Any, RecordedScene, dict[str, Any]], Any]
     network_of: Callable[[str], str] = lambda _: ""
     levels: tuple[str, ...] = ("layer4",)
     defaults: tuple[tuple[str, Any], ...] = ()
     tracked: int = 0
-    scene: Callable[[Recording, str, Family], Scene] = lambda r, name, family: Scene(r, name, family)
+    scene: Callable[[Recording, str, Family], RecordedScene] = lambda r, name, family: RecordedScene(r, name, family)
 
     @property
     def split(self) -> bool:
@@ -96,7 +96,7 @@ class Family:
         return len(self.levels) > 1
 
 
-class Scene:
+class RecordedScene:
     """One recorded run.
 
     Attributes:
@@ -285,7 +285,7 @@ class Scene:
         """Label map of a frame, and the winners' soft masks (H, W), of the background (0) and its objects."""
         buffer, numbers = self.buffer(t, found)
         probabilities, soft = merged_labels(buffer, twice=not self.ytvos)
-        once = merge(buffer)[0]
+        once = merge_odds(buffer)[0]
         background = torch.where(once.argmax(0) == 0, once[0], 0)
         ids = torch.tensor([0, *numbers], dtype=torch.uint8)
         return ids[probabilities.argmax(0)], dict(zip([0, *numbers], [background, *soft], strict=True))
@@ -386,7 +386,7 @@ class Scene:
         return values[:, self.objects.index(number)].numpy()
 
 
-def scene(r: Recording, name: str, family: Family) -> Scene:
+def scene(r: Recording, name: str, family: Family) -> RecordedScene:
     """The scene of a name."""
     return r.once(("scene", name), lambda: family.scene(r, name, family))
 
@@ -438,7 +438,7 @@ def seeded_target(inputs: int, channels: int, *, gain: float, prefix: str = "") 
     return made[0], made[1]
 
 
-def _use_recorded(segmenter: Any, found: Scene) -> None:
+def _use_recorded(segmenter: Any, found: RecordedScene) -> None:
     """Give a segmenter the recorded views (those of an older OpenCV may differ) and seeded target models."""
     gain = found.setting("target_gain")
 

@@ -15,7 +15,7 @@ import torch
 from vosrepro.lab.parity.family import (
     EACH,
     Family,
-    Scene,
+    RecordedScene,
     features,
     meta,
     scene,
@@ -27,10 +27,10 @@ from vosrepro.lab.parity.rules import (
     LEVELS,
     RELATIVE,
     SHARE,
+    ArrayPair,
     Groups,
     Lacks,
     Measure,
-    Pair,
     Recording,
     Rule,
     informative,
@@ -40,7 +40,7 @@ from vosrepro.methods.frtm.augment import augment_first_frame
 from vosrepro.methods.frtm.memory import initial_weights
 from vosrepro.methods.frtm.model import FRTM
 from vosrepro.methods.frtm.segmenter import FRTMSegmenter
-from vosrepro.methods.frtm.solver import Memory, gauss_newton_step
+from vosrepro.methods.frtm.solver import SolverMemory, gauss_newton_step
 from vosrepro.methods.frtm.target import TargetModels, pixel_weights
 
 _OBJECT = r"\.o(?P<number>\d+)\."
@@ -55,7 +55,7 @@ _FIRST_OBJECTIVE = 3e-2
 _ONE_UPDATE = 3e-2
 
 
-def _segmenter(net: Any, found: Scene, options: dict[str, Any]) -> FRTMSegmenter:
+def _segmenter(net: Any, found: RecordedScene, options: dict[str, Any]) -> FRTMSegmenter:
     return FRTMSegmenter(net, code="ytvos" if found.ytvos else "main", **options)
 
 
@@ -78,7 +78,7 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
     def of(groups: Groups) -> tuple[int, str]:
         return int(groups["number"]), groups.get("level") or family.levels[0]
 
-    def scene_of(r: Recording, groups: Groups) -> Scene:
+    def scene_of(r: Recording, groups: Groups) -> RecordedScene:
         return scene(r, groups["scene"], family)
 
     def objectives(r: Recording, g: Groups) -> np.ndarray:
@@ -88,18 +88,18 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
         return scene_key(g, family) + what
 
     def objective_part(index: int):
-        def make(r: Recording, g: Groups) -> Pair:
+        def make(r: Recording, g: Groups) -> ArrayPair:
             theirs = r[named(g, "init_objective")]
-            return Pair(objectives(r, g)[[index]] / theirs[[index]], np.ones(1))
+            return ArrayPair(objectives(r, g)[[index]] / theirs[[index]], np.ones(1))
 
         return make
 
-    def last_objective(r: Recording, g: Groups) -> Pair:
+    def last_objective(r: Recording, g: Groups) -> ArrayPair:
         """Upstream's own float32 run misses its float64 run by up to 19 % (layer3): no more is asked of ours."""
         theirs = r[named(g, "init_objective")]
         own = r.arrays.get(f"f32.{named(g, 'init_objective')}", theirs)
         spread = max(_SPREAD, abs(own[-1] / theirs[-1] - 1))
-        return Pair([(objectives(r, g)[-1] / theirs[-1] - 1) / spread], np.zeros(1))
+        return ArrayPair([(objectives(r, g)[-1] / theirs[-1] - 1) / spread], np.zeros(1))
 
     objective = rf"{target}init_objective"
     slots = Measure("slots differ", lambda a, b: float((a != b).sum()))
@@ -120,7 +120,7 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
         ),
         Rule(
             rf"{scenes}{_OBJECT}aug_images",
-            lambda r, g: Pair(
+            lambda r, g: ArrayPair(
                 (s := scene_of(r, g)).images[s.starts[int(g["number"])]][None], r[named_views(g) + "images"][:1]
             ),
             0,
@@ -129,7 +129,9 @@ def family_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
         ),
         Rule(
             rf"{scenes}{_OBJECT}aug_masks",
-            lambda r, g: Pair(scene_of(r, g).mask(int(g["number"]))[None, None], r[named_views(g) + "masks"][:1] > 0),
+            lambda r, g: ArrayPair(
+                scene_of(r, g).mask(int(g["number"]))[None, None], r[named_views(g) + "masks"][:1] > 0
+            ),
             0,
             CELLS,
             "{array}[0]",
@@ -215,7 +217,7 @@ def named_views(g: Groups) -> str:
     return f"{g['scene']}.o{g['number']}.aug_"
 
 
-def _views(found: Scene, g: Groups) -> tuple[np.ndarray, np.ndarray]:
+def _views(found: RecordedScene, g: Groups) -> tuple[np.ndarray, np.ndarray]:
     """Our views of an object, as the recordings hold them; exact with the same major version of OpenCV."""
     number = int(g["number"])
 
@@ -229,13 +231,13 @@ def _views(found: Scene, g: Groups) -> tuple[np.ndarray, np.ndarray]:
     return found.r.once(("views", found.name, number), make)
 
 
-def _view_features(found: Scene, number: int, dtype: str) -> torch.Tensor:
+def _view_features(found: RecordedScene, number: int, dtype: str) -> torch.Tensor:
     """Features of the views on the deepest level with a target model."""
     return _training_views(found, number, found.family.levels[-1], dtype)[0][0]
 
 
 @torch.no_grad()
-def _scores(found: Scene, number: int, level: str, dtype: str) -> Pair:
+def _scores(found: RecordedScene, number: int, level: str, dtype: str) -> ArrayPair:
     """Scores of the frames after the start from the recorded target model before each; the first may be lacking."""
     theirs = found.r[f"{found.key(number, level)}score"]
     filtered = f"{found.key(number, level)}filter_init" in found.r
@@ -247,10 +249,10 @@ def _scores(found: Scene, number: int, level: str, dtype: str) -> Pair:
         t = found.starts[number] + 1 + i
         score = found.loaded(number, level, i, dtype).score(found.features(t, dtype)[level])
         ours.append(score[0, 0].double().numpy())
-    return Pair(np.array(ours).reshape(theirs[first:].shape), theirs[first:])
+    return ArrayPair(np.array(ours).reshape(theirs[first:].shape), theirs[first:])
 
 
-def _kept_filters(found: Scene, number: int, level: str) -> Pair:
+def _kept_filters(found: RecordedScene, number: int, level: str) -> ArrayPair:
     """The filters of frames after which no update is due, which are those of the frame before."""
     key = found.key(number, level)
     theirs = found.r[f"{key}filter"]
@@ -258,21 +260,21 @@ def _kept_filters(found: Scene, number: int, level: str) -> Pair:
     every = int(found.target_settings("float64")["every"])
     before = [found.r.get(f"{key}filter_init"), *theirs[:-1]]
     kept = [i for i in range(len(theirs)) if (i + 1 + first) % every and before[i] is not None]
-    return Pair(np.array([before[i] for i in kept]), theirs[kept])
+    return ArrayPair(np.array([before[i] for i in kept]), theirs[kept])
 
 
 @torch.no_grad()
-def _final_objective(found: Scene, number: int, level: str, dtype: str) -> Pair:
+def _final_objective(found: RecordedScene, number: int, level: str, dtype: str) -> ArrayPair:
     """Objective at the recorded initialized weights, over that at ours: runs part, their values do not."""
     segmenter, _ = found.run(dtype)
     key, own = found.key(number, level), found.objects.index(number)
     project, kernel = (w[own][None] for w in segmenter.initial[level])
     ours = _objective(found, number, level, project, kernel)
     recorded = found.r.tensor(f"{key}project")[None], found.r.tensor(f"{key}filter_init")[None]
-    return Pair([_objective(found, number, level, *recorded) / ours], np.ones(1))
+    return ArrayPair([_objective(found, number, level, *recorded) / ours], np.ones(1))
 
 
-def _objective(found: Scene, number: int, level: str, project: torch.Tensor, kernel: torch.Tensor) -> float:
+def _objective(found: RecordedScene, number: int, level: str, project: torch.Tensor, kernel: torch.Tensor) -> float:
     """Value in float64 of the joint problem for one target model's weights."""
     feats, masks = _training_views(found, number, level, "float64")
     models = found.models("float64")
@@ -285,7 +287,7 @@ def _objective(found: Scene, number: int, level: str, project: torch.Tensor, ker
 
 
 @torch.no_grad()
-def _training_views(found: Scene, number: int, level: str, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _training_views(found: RecordedScene, number: int, level: str, dtype: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (1, K, C, h, w) and masks (1, K, H, W) of an object's recorded views."""
     key = found.views(number)
 
@@ -297,7 +299,7 @@ def _training_views(found: Scene, number: int, level: str, dtype: str) -> tuple[
     return feats[level][None], found.r.tensor(f"{key}.aug_masks")[None, :, 0]
 
 
-def _as_far(ours: Any, theirs: np.ndarray, most: int, what: str) -> Pair:
+def _as_far(ours: Any, theirs: np.ndarray, most: int, what: str) -> ArrayPair:
     """A series as far as others are recorded from which ours is made; one of more entries than the video stays whole.
 
     Raises:
@@ -305,17 +307,17 @@ def _as_far(ours: Any, theirs: np.ndarray, most: int, what: str) -> Pair:
     """
     if len(ours) == 0 < len(theirs):
         raise Lacks(what)
-    return Pair(ours, theirs[: len(ours)] if len(theirs) <= most else theirs)
+    return ArrayPair(ours, theirs[: len(ours)] if len(theirs) <= most else theirs)
 
 
-def _memory(found: Scene, number: int, level: str, what: str) -> Pair:
+def _memory(found: RecordedScene, number: int, level: str, what: str) -> ArrayPair:
     """Weights or slots of the memory after each computed frame."""
     theirs = found.r[f"{found.key(number, level)}{what}"]
     ours = _updated(found, number, level, "float64")[what]
     return _as_far(ours, theirs, found.length, f"{found.name}'s logits")
 
 
-def _filters(found: Scene, number: int, level: str, dtype: str) -> Pair:
+def _filters(found: RecordedScene, number: int, level: str, dtype: str) -> ArrayPair:
     """Filters after each computed frame, without the first where the one before it is lacking."""
     key = found.key(number, level)
     first = 0 if f"{key}filter_init" in found.r else 1
@@ -324,7 +326,7 @@ def _filters(found: Scene, number: int, level: str, dtype: str) -> Pair:
 
 
 @torch.no_grad()
-def _updated(found: Scene, number: int, level: str, dtype: str) -> dict[str, Any]:
+def _updated(found: RecordedScene, number: int, level: str, dtype: str) -> dict[str, Any]:
     """Filters, memory weights and slots after each computed frame, from what is recorded before it.
 
     Target model, scores and masks are the recorded ones, so that one update is compared and not a whole run.
@@ -388,13 +390,13 @@ def logit_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
 def merge_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
     """Rules of label maps and soft masks from recorded logits."""
 
-    def labels(r: Recording, g: Groups) -> Pair:
+    def labels(r: Recording, g: Groups) -> ArrayPair:
         found = scene(r, g["scene"], family)
         made = found.merged_frames()[0]
         ours = torch.stack([made[t] for t in sorted(made)])
         return _as_far(ours, r[f"{g['scene']}.masks"], found.length, f"{g['scene']}'s logits")
 
-    def soft(r: Recording, g: Groups) -> Pair:
+    def soft(r: Recording, g: Groups) -> ArrayPair:
         found = scene(r, g["scene"], family)
         return _as_far(_soft(found), r[f"{g['scene']}.soft"], found.length, f"{g['scene']}'s logits")
 
@@ -404,7 +406,7 @@ def merge_rules(family: Family, scenes: str) -> tuple[Rule, ...]:
     )
 
 
-def _soft(found: Scene) -> np.ndarray:
+def _soft(found: RecordedScene) -> np.ndarray:
     """Merged buffers (t, objects + 1, H, W) by number, background first: each winner's probability, 0 elsewhere."""
     made = found.merged_frames()[1]
     shape = (max(found.objects) + 1, *found.labels.shape[1:])
@@ -416,7 +418,7 @@ def _soft(found: Scene) -> np.ndarray:
 
 
 @torch.no_grad()
-def _logits(found: Scene, number: int, dtype: str) -> np.ndarray:
+def _logits(found: RecordedScene, number: int, dtype: str) -> np.ndarray:
     """Logits of the frames after the start from the recorded scores of all levels."""
     levels, ours = found.family.levels, []
     series = [found.r[f"{found.key(number, level)}score"] for level in levels]
@@ -429,7 +431,7 @@ def _logits(found: Scene, number: int, dtype: str) -> np.ndarray:
     return np.array(ours).reshape(-1, *found.images.shape[-2:])
 
 
-def _sigmoids(found: Scene, dtype: str) -> np.ndarray:
+def _sigmoids(found: RecordedScene, dtype: str) -> np.ndarray:
     """Probabilities (T, objects, H, W): 0 up to an object's start, and where another one begins."""
     theirs = found.r[f"{found.name}.sigmoid"]
     series = np.zeros((found.length, *theirs.shape[1:]))
@@ -445,7 +447,7 @@ def _sigmoids(found: Scene, dtype: str) -> np.ndarray:
 # ------------------------------------------------------------------------- FRTM's stable stage, "st."
 
 
-def _stable_scene(r: Recording) -> tuple[Scene, int]:
+def _stable_scene(r: Recording) -> tuple[RecordedScene, int]:
     """The object whose view features are recorded, else the first with views."""
     for pattern in (r"feat_aug", r"aug_images"):
         for m in r.matches(rf"(?P<scene>\w+){_OBJECT}{pattern}"):
@@ -513,7 +515,7 @@ def _one_step(r: Recording, g: Groups) -> torch.Tensor:
     problem, point, models = _problem(r, g["dtype"])
     forget = models.settings.forget
     return _block(
-        gauss_newton_step(problem, point, iterations=int(g["steps"]), memory=Memory(), forget=forget), g["what"]
+        gauss_newton_step(problem, point, iterations=int(g["steps"]), memory=SolverMemory(), forget=forget), g["what"]
     )
 
 

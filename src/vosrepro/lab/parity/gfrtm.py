@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from vosrepro.lab.parity.family import EACH, Family, Scene, scene
+from vosrepro.lab.parity.family import EACH, Family, RecordedScene, scene
 from vosrepro.lab.parity.frtm import family_rules, merge_rules
 from vosrepro.lab.parity.rules import CELLS, RELATIVE, Groups, Lacks, Measure, Recording, Rule, inputs
 from vosrepro.methods.frtm.refiner import ORDER
@@ -25,7 +25,7 @@ _TIGHT = {"float64": 1e-5, "float32": 5e-5}
 _GATE = {"float64": 1e-5, "float32": 5e-5}
 
 
-class GatedScene(Scene):
+class GatedScene(RecordedScene):
     """A scene in whose series an entry is an evaluation of the gate."""
 
     @property
@@ -53,13 +53,13 @@ class GatedScene(Scene):
         return bool(gate[index] == 1)
 
     def computed(self, number: int) -> list[int]:
-        """See `Scene.computed`."""
+        """See `RecordedScene.computed`."""
         known = len(self.r[f"{self.name}.gate"])
         times = [t for t, n in self.evaluations[:known] if n == number]
         return [t for t in times if not self.reused(t, number)]
 
     def probability(self, number: int, t: int) -> torch.Tensor | None:
-        """See `Scene.probability`."""
+        """See `RecordedScene.probability`."""
         logits, index = self.r[f"{self.name}.logit"], self.evaluations.index((t, number))
         return torch.from_numpy(np.array(logits[index])).double().sigmoid() if index < len(logits) else None
 
@@ -105,7 +105,7 @@ class GatedScene(Scene):
             return self.network(dtype).refiner.levels(_DEEP, self.features(t, dtype), [score], None)
 
 
-def _segmenter(net: Any, found: Scene, options: dict[str, Any]) -> GFRTMSegmenter:
+def _segmenter(net: Any, found: RecordedScene, options: dict[str, Any]) -> GFRTMSegmenter:
     assert isinstance(found, GatedScene)
     return GFRTMSegmenter(net, tau=found.tau, fast=False, record_gate=True, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vosrepro.lab.parity.family import Family, Scene
+from vosrepro.lab.parity.family import Family, RecordedScene
 from vosrepro.lab.parity.frtm import family_rules, logit_rules
 from vosrepro.lab.parity.rules import Rule
 from vosrepro.methods.mtmfi.model import MTMFI
@@ -18,7 +18,7 @@ def _head(name: str) -> str:
     return _HEADS.get(name.partition(".")[0], "initial")
 
 
-def _segmenter(net: Any, _: Scene, options: dict[str, Any]) -> MTMFISegmenter:
+def _segmenter(net: Any, _: RecordedScene, options: dict[str, Any]) -> MTMFISegmenter:
     return MTMFISegmenter(net, **options)
 
 

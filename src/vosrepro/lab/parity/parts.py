@@ -167,7 +167,7 @@ def _selected(r: Recording, g: Groups) -> np.ndarray:
     mask, boxes, _, fraction = _candidates(r)
     known = [float(m["overlap"]) for m in r.matches(r"parts/nms_iou_(?P<overlap>[\d.]+)")]
     order = _order(r, known[0] if known else 0.6)
-    return order[sampling.cover(mask, boxes[order], fraction[order], limit=int(g["limit"]))]
+    return order[sampling.cover_object(mask, boxes[order], fraction[order], limit=int(g["limit"]))]
 
 
 # --------------------------------------------------------------------------------------- aggregation
@@ -195,7 +195,7 @@ def _whole(r: Recording) -> torch.Tensor:
 
 
 def _blended(r: Recording, g: Groups) -> torch.Tensor:
-    return combine.blend(_whole(r), *_combined(r), share=float(g["share"]))
+    return combine.blend_parts(_whole(r), *_combined(r), share=float(g["share"]))
 
 
 def _favos(r: Recording, ratio: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -285,7 +285,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(r"geom/cell_px", lambda r, _: _cells(r), 1e-8),
     Rule(r"geom/fpn_level", _levels, 0, ABSOLUTE),
-    Rule(r"parts/inside", lambda r, _: sampling.inside(r["parts/mask"].shape, r["parts/boxes"]), 0, CELLS),
+    Rule(r"parts/inside", lambda r, _: sampling.inside_image(r["parts/mask"].shape, r["parts/boxes"]), 0, CELLS),
     Rule(r"parts/fraction", lambda r, _: _candidates(r)[3], 1e-12),
     Rule(r"parts/valid", lambda r, _: _candidates(r)[2], 0, CELLS),
     Rule(r"parts/nms_thesis_(?P<overlap>[\d.]+)", _thesis_order, 0, _INDICES),
@@ -309,8 +309,8 @@ RULES: tuple[Rule, ...] = (
         SCALED,
     ),
     Rule(r"agg/favos_binary", _favos_binary, 0, CELLS),
-    Rule(r"agg/multi_prob", lambda r, _: combine.merge(r.tensor("agg/multi_S")), _RELATIVE, SCALED),
-    Rule(r"agg/multi_label", lambda r, _: combine.merge(r.tensor("agg/multi_S")).argmax(0), 0, CELLS),
+    Rule(r"agg/multi_prob", lambda r, _: combine.merge_objects(r.tensor("agg/multi_S")), _RELATIVE, SCALED),
+    Rule(r"agg/multi_label", lambda r, _: combine.merge_objects(r.tensor("agg/multi_S")).argmax(0), 0, CELLS),
     Rule(r"sim/dist", lambda r, _: _similar(r)[0], _RELATIVE, SCALED),
     Rule(r"sim/weight_tau(?P<scale>[\d.]+)", lambda r, g: _similar(r, float(g["scale"]))[1], _RELATIVE, SCALED),
     Rule(r"rgmp/gc_out", lambda r, _: _global(r), _RELATIVE, SCALED),

@@ -16,9 +16,9 @@ import torch
 from vosrepro.lab.parity.rules import (
     CELLS,
     RELATIVE,
+    ArrayPair,
     Groups,
     Measure,
-    Pair,
     Recording,
     Rule,
     hard,
@@ -32,7 +32,7 @@ from vosrepro.methods.pml.loss import triplet_loss, usable_labels
 from vosrepro.methods.pml.model import PML
 from vosrepro.methods.pml.pool import Adaptation, ReferencePool
 from vosrepro.methods.pml.refine import Refinement
-from vosrepro.methods.pml.search import Neighbors, label_similarity, nearest
+from vosrepro.methods.pml.search import Neighbors, label_similarity, nearest_cells
 from vosrepro.methods.pml.votes import Ties, hard_vote
 
 _NOT_ADAPTED = 0
@@ -61,11 +61,11 @@ def _stages(r: Recording) -> dict[str, torch.Tensor]:
     )
 
 
-def _activation(r: Recording, g: Groups) -> Pair:
+def _activation(r: Recording, g: Groups) -> ArrayPair:
     """The first channels, in units of the root mean square of all."""
     theirs = r[f"net_act_{g['stage']}"]
     scale = float(r[f"net_rms_{g['stage']}"])
-    return Pair(_stages(r)[g["stage"]][0, : len(theirs)] / scale, theirs / scale)
+    return ArrayPair(_stages(r)[g["stage"]][0, : len(theirs)] / scale, theirs / scale)
 
 
 @torch.no_grad()
@@ -131,19 +131,19 @@ def _reference(r: Recording) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def _nearest(r: Recording) -> Neighbors:
     query, pool, _ = _reference(r)
-    return r.once("nearest", lambda: nearest(query, pool, int(r["knn_K"])))
+    return r.once("nearest", lambda: nearest_cells(query, pool, int(r["knn_K"])))
 
 
-def _votes(r: Recording, g: Groups) -> Pair:
+def _votes(r: Recording, g: Groups) -> ArrayPair:
     """Labels of the nearest cells by majority; the mask is the seed's rule for one object."""
     theirs = r[f"knn_{g['vote']}"]
     labels = _reference(r)[2]
     if g["vote"] == "mask":
-        return Pair(hard_vote((labels[_nearest(r).index] > 0).long(), _BINARY)[0], hard(theirs).ravel())
+        return ArrayPair(hard_vote((labels[_nearest(r).index] > 0).long(), _BINARY)[0], hard(theirs).ravel())
     k = int(g["k"] or r["knn_K"])
     count, index = int(labels.max()) + 1, _nearest(r).index[:, :k]
     found = [hard_vote(labels[index], count, ties=ties)[0] for ties in _TIES]
-    return Pair(_fitting(found, theirs.ravel()), theirs.ravel())
+    return ArrayPair(_fitting(found, theirs.ravel()), theirs.ravel())
 
 
 def _fitting(made: list[torch.Tensor], theirs: np.ndarray) -> torch.Tensor:
@@ -258,7 +258,7 @@ def _upsampled(r: Recording) -> torch.Tensor:
     return to_pixels(low, (height, width), geometry="half-pixel", cell_px=8)
 
 
-def _mask(r: Recording, g: Groups) -> Pair:
+def _mask(r: Recording, g: Groups) -> ArrayPair:
     """The seed's whole post-processing, from the coarse mask to the final one; "03" in the name is 0.3."""
     spatial, luma, chroma = (float(v) for v in _setting(r, g, "grid"))
     smoothness, _, _, iterations = (float(v) for v in _setting(r, g, "params"))
@@ -276,7 +276,7 @@ def _mask(r: Recording, g: Groups) -> Pair:
     )
     frame = torch.from_numpy(np.array(_setting(r, g, "image"))).permute(2, 0, 1).double() / 255
     mask = settings.apply(frame, _upsampled(r)).argmax(0)
-    return Pair(mask, hard(r[f"bs_{g['name']}_mask{digits}"]))
+    return ArrayPair(mask, hard(r[f"bs_{g['name']}_mask{digits}"]))
 
 
 _BS = r"bs_(?P<name>(?!up$|low$|image$|grid$|params$|t$|c$)\w+?)_"

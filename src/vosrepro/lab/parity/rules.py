@@ -22,7 +22,7 @@ from vosrepro.base.types import ParityRow
 T = TypeVar("T")
 Groups = dict[str, str]
 #: How an array of a file is accounted for.
-Kind = Literal["compared", "input", "cannot be made", "informative", "not known"]
+ArrayKind = Literal["compared", "input", "cannot be made", "informative", "not known"]
 
 
 class Lacks(Exception):
@@ -79,7 +79,7 @@ class Recording:
         return (found for name in self.arrays if (found := compiled.fullmatch(name)))
 
 
-class Pair(NamedTuple):
+class ArrayPair(NamedTuple):
     """Ours and theirs, where what is compared is not the whole array."""
 
     ours: Any
@@ -131,7 +131,7 @@ class Rule:
 
     Attributes:
         pattern: of the whole name; its named groups are handed to `make`.
-        make: (recording, groups) -> our value of the array, or a `Pair`; None for inputs.
+        make: (recording, groups) -> our value of the array, or a `ArrayPair`; None for inputs.
         tolerance: of the error, for a reference that was not rounded; or one for each number type, of which
             "dtype" in the groups then tells `make`.
         measure: see `Measure`.
@@ -150,7 +150,7 @@ class Rule:
     title: str = "{array}"
     needs: tuple[str, ...] = ()
     series: bool = False
-    kind: Kind = "compared"
+    kind: ArrayKind = "compared"
     late: bool = False
     fallback: bool = False
 
@@ -171,14 +171,14 @@ def informative(*patterns: str) -> tuple[Rule, ...]:
 
 
 @dataclass
-class Report:
+class ParityReport:
     """The rows of a recording, and how each of its arrays is accounted for."""
 
     rows: list[ParityRow] = field(default_factory=list)
-    kinds: dict[str, Kind] = field(default_factory=dict)
+    kinds: dict[str, ArrayKind] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
 
-    def names(self, kind: Kind) -> list[str]:
+    def names(self, kind: ArrayKind) -> list[str]:
         """The arrays of one kind."""
         return [name for name, found in self.kinds.items() if found == kind]
 
@@ -188,13 +188,13 @@ class Report:
         return bool(self.rows) and all(row.passed for row in self.rows) and not self.names("not known")
 
 
-def compare(rules: Iterable[Rule], arrays: Mapping[str, Any]) -> Report:
+def compare_arrays(rules: Iterable[Rule], arrays: Mapping[str, Any]) -> ParityReport:
     """Account for every array of a recording.
 
     Raises:
         DataError: if an array does not hold numbers or text.
     """
-    recording, rules, report = Recording(arrays), tuple(rules), Report()
+    recording, rules, report = Recording(arrays), tuple(rules), ParityReport()
     for name, value in recording.arrays.items():
         if value.dtype.hasobject:
             raise DataError(f"array '{name}' holds Python objects: record arrays of numbers")
@@ -222,7 +222,7 @@ def compare(rules: Iterable[Rule], arrays: Mapping[str, Any]) -> Report:
     return report
 
 
-def _rows(rule: Rule, recording: Recording, name: str, groups: Groups, report: Report) -> list[ParityRow]:
+def _rows(rule: Rule, recording: Recording, name: str, groups: Groups, report: ParityReport) -> list[ParityRow]:
     tolerances = rule.tolerance if isinstance(rule.tolerance, Mapping) else {"": rule.tolerance}
     rows = []
     for dtype, tolerance in tolerances.items():
@@ -248,7 +248,7 @@ def _row(rule: Rule, recording: Recording, name: str, title: str, tolerance: flo
     made = rule.make(recording, groups)
     theirs = recording.arrays[name]
     stored = theirs.dtype
-    if isinstance(made, Pair):
+    if isinstance(made, ArrayPair):
         made, theirs = made
     ours, theirs = _numbers(made), _numbers(theirs)
     if rule.series and 0 < theirs.shape[0] < ours.shape[0]:

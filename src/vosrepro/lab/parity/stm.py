@@ -15,10 +15,10 @@ from vosrepro.lab.parity.rules import (
     ABSOLUTE,
     CELLS,
     SHARE,
+    ArrayPair,
     Groups,
     Lacks,
     Measure,
-    Pair,
     Recording,
     Rule,
     hard,
@@ -234,13 +234,13 @@ def _loop(r: Recording, groups: Groups) -> tuple[torch.Tensor, torch.Tensor]:
 def _loop_masks(r: Recording, groups: Groups) -> Any:
     masks = _loop(r, groups)[1]
     name = f"{groups['group']}masks_{groups['variant']}"
-    return Pair(masks, hard(r[name]) if groups["group"] == "one_" else r[name])
+    return ArrayPair(masks, hard(r[name]) if groups["group"] == "one_" else r[name])
 
 
-def _loop_probabilities(r: Recording, groups: Groups) -> Pair:
+def _loop_probabilities(r: Recording, groups: Groups) -> ArrayPair:
     """All frames that are recorded, time first."""
     theirs = r[f"{groups['group']}prob_{groups['variant']}"]
-    return Pair(_loop(r, groups)[0].transpose(0, 1), theirs.swapaxes(0, 1))
+    return ArrayPair(_loop(r, groups)[0].transpose(0, 1), theirs.swapaxes(0, 1))
 
 
 def _youtube(r: Recording) -> tuple[int, torch.Tensor, torch.Tensor]:
@@ -284,9 +284,9 @@ def _youtube(r: Recording) -> tuple[int, torch.Tensor, torch.Tensor]:
     return r.once("youtube", make)
 
 
-def _youtube_probabilities(r: Recording, _: Groups) -> Pair:
+def _youtube_probabilities(r: Recording, _: Groups) -> ArrayPair:
     first, ours, _masks = _youtube(r)
-    return Pair(ours, r["yv_prob"].swapaxes(0, 1)[first:])
+    return ArrayPair(ours, r["yv_prob"].swapaxes(0, 1)[first:])
 
 
 # ------------------------------------------------------------------------- correspondence, training
@@ -371,10 +371,10 @@ def _training_losses(r: Recording, groups: Groups) -> torch.Tensor:
     return torch.stack([_losses(made["logits"], made["batch"], int(n)) for n in iterations])
 
 
-def _gradient_names(r: Recording, groups: Groups) -> Pair:
+def _gradient_names(r: Recording, groups: Groups) -> ArrayPair:
     """How many names only one of both has."""
     theirs = set(r[f"{groups['prefix']}_grad_names"].tolist())
-    return Pair(np.array([len(theirs ^ set(_trained(r, groups["prefix"])["norms"]))]), np.zeros(1))
+    return ArrayPair(np.array([len(theirs ^ set(_trained(r, groups["prefix"])["norms"]))]), np.zeros(1))
 
 
 def _gradient_norms(r: Recording, groups: Groups) -> list[float]:
@@ -420,10 +420,10 @@ def _original_logits(r: Recording, _: Groups) -> torch.Tensor:
     return found["logit1"][: len(r["orig_logit1"])]
 
 
-def _original_probabilities(r: Recording, _: Groups) -> Pair:
+def _original_probabilities(r: Recording, _: Groups) -> ArrayPair:
     """Time first; the recording shows the first few channels."""
     theirs = r["orig_prob"].swapaxes(0, 1)
-    return Pair(_original(r)["prob"][:, : theirs.shape[1]], theirs)
+    return ArrayPair(_original(r)["prob"][:, : theirs.shape[1]], theirs)
 
 
 def _resized(r: Recording, groups: Groups) -> torch.Tensor:
@@ -486,7 +486,7 @@ RULES: tuple[Rule, ...] = (
     Rule(r"yv_prob", _youtube_probabilities, 1e-4, series=True, late=True),
     Rule(
         r"yv_out",
-        lambda r, _: Pair((found := _youtube(r))[2], r["yv_out"][found[0] :]),
+        lambda r, _: ArrayPair((found := _youtube(r))[2], r["yv_out"][found[0] :]),
         _MASK_SHARE,
         SHARE,
         series=True,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from vosrepro.base.errors import DataError
-from vosrepro.methods.frtm.augment_specs import Spec, draw_locations, draw_specs
+from vosrepro.methods.frtm.augment_specs import BoxSpec, draw_locations, draw_specs
 
 #: Transforms drawn per round, of whose valid views a random few are kept. Found by matching the recorded
 #: views, which no other count reproduces.
@@ -56,7 +56,7 @@ def augment_first_frame(
     parts = _Parts(image, mask, fill)
     locations = draw_locations(views, width / height, rng)
     largest = height * width - 1 if not mask.all() else height * width + 1
-    kept: list[tuple[Spec, Spec, np.ndarray]] = []
+    kept: list[tuple[BoxSpec, BoxSpec, np.ndarray]] = []
     for _ in range(_ROUNDS if wanted else 0):
         for foreground, background in draw_specs(max(wanted, _CANDIDATES), locations, rng):
             moved = cv2.warpAffine(mask, parts.object_matrix(foreground), (width, height), flags=cv2.INTER_NEAREST)
@@ -81,7 +81,7 @@ def bounding_box(mask: np.ndarray) -> tuple[float, float, float, float]:
     return columns[0] + width / 2, rows[0] + height / 2, width, height
 
 
-def transform(spec: Spec, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+def transform(spec: BoxSpec, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
     """float32 (2, 3): maps the box about its center to the place, angle, scale and skew of `spec`.
 
     Args:
@@ -139,11 +139,11 @@ class _Parts:
         self._object = np.dstack([image * mask[..., None], alpha]).astype(np.float32)
         self._background = _filled(image, mask, fill).astype(np.float32)
 
-    def object_matrix(self, spec: Spec) -> np.ndarray:
+    def object_matrix(self, spec: BoxSpec) -> np.ndarray:
         limited = limited_scale(spec.scale, self._box, self._size)
-        return transform(Spec(**{**vars(spec), "scale": limited}), self._box, self._size)
+        return transform(BoxSpec(**{**vars(spec), "scale": limited}), self._box, self._size)
 
-    def compose(self, foreground: Spec, background: Spec) -> np.ndarray:
+    def compose(self, foreground: BoxSpec, background: BoxSpec) -> np.ndarray:
         """uint8 (H, W, 3)."""
         height, width = self._size
         frame = (width / 2, height / 2, float(width), float(height))
@@ -168,7 +168,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.clip(warped, 0, 255)
 
 
-def _blurred(image: np.ndarray, spec: Spec) -> np.ndarray:
+def _blurred(image: np.ndarray, spec: BoxSpec) -> np.ndarray:
     if spec.blur_size == 0:
         return image
     kernel = blur_kernel(spec.blur_size, spec.blur_angle)

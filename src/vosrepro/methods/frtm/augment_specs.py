@@ -35,7 +35,7 @@ _BACKGROUND: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class Spec:
+class BoxSpec:
     """One transform of a box.
 
     Attributes:
@@ -77,7 +77,9 @@ def draw_locations(views: int, aspect: float, rng: np.random.RandomState) -> lis
     return places[:views]
 
 
-def draw_specs(count: int, locations: list[tuple[float, float]], rng: np.random.RandomState) -> list[tuple[Spec, Spec]]:
+def draw_specs(
+    count: int, locations: list[tuple[float, float]], rng: np.random.RandomState
+) -> list[tuple[BoxSpec, BoxSpec]]:
     """`count` pairs of a foreground and a background transform.
 
     Each list of values is repeated until it is long enough, shuffled, and cut.
@@ -87,11 +89,11 @@ def draw_specs(count: int, locations: list[tuple[float, float]], rng: np.random.
     return list(zip(foreground, background, strict=True))
 
 
-def _draw(lists: dict[str, tuple[Any, ...]], count: int, rng: np.random.RandomState) -> list[Spec]:
+def _draw(lists: dict[str, tuple[Any, ...]], count: int, rng: np.random.RandomState) -> list[BoxSpec]:
     drawn: dict[str, list[Any]] = {}
     for name, values in lists.items():
         repeated = list(values) * math.ceil(count / len(values))
         rng.shuffle(repeated)
         drawn[name] = repeated[:count]
     drawn.pop("center", None)
-    return [Spec(**{name: drawn[name][i] for name in drawn}) for i in range(count)]
+    return [BoxSpec(**{name: drawn[name][i] for name in drawn}) for i in range(count)]

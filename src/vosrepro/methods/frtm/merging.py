@@ -10,7 +10,7 @@ import torch
 _EPSILON = 1e-7
 
 
-def merge(objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def merge_odds(objects: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax over the *odds* of background and objects, and the winners' soft masks.
 
     The background's probability is the smallest absence of any object.
@@ -38,5 +38,5 @@ def merged_labels(objects: torch.Tensor, *, twice: bool = True) -> tuple[torch.T
         twice: merge the merged masks again, as upstream does for its output: a winner with less than
             half of the probability becomes background.
     """
-    soft, masks = merge(objects)
-    return (merge(masks)[0] if twice else soft), masks
+    soft, masks = merge_odds(objects)
+    return (merge_odds(masks)[0] if twice else soft), masks

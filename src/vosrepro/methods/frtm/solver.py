@@ -34,19 +34,19 @@ class Weighting:
 
 
 @dataclass
-class Memory:
+class SolverMemory:
     """What conjugate gradients keep between runs: direction, last <r, q>, last residual."""
 
     direction: Blocks | None = None
     rho: torch.Tensor | None = None  # (O,)
     residual: Blocks | None = None
 
-    def select(self, rows: torch.Tensor | slice) -> Memory:
+    def select(self, rows: torch.Tensor | slice) -> SolverMemory:
         """The state of some objects."""
         if self.direction is None or self.rho is None or self.residual is None:
-            return Memory()
+            return SolverMemory()
         pick = lambda blocks: tuple(b[rows] for b in blocks)  # noqa: E731
-        return Memory(pick(self.direction), self.rho[rows], pick(self.residual))
+        return SolverMemory(pick(self.direction), self.rho[rows], pick(self.residual))
 
 
 class Problem(Protocol):
@@ -68,7 +68,7 @@ def gauss_newton_step(
     point: Blocks,
     *,
     iterations: int,
-    memory: Memory,
+    memory: SolverMemory,
     forget: float,
     fletcher_reeves: bool = False,
 ) -> Blocks:

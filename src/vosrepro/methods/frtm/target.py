@@ -18,7 +18,7 @@ from vosrepro.methods.frtm.memory import SampleMemory, initial_weights, updated_
 from vosrepro.methods.frtm.solver import (
     FilterProblem,
     JointProblem,
-    Memory,
+    SolverMemory,
     Weighting,
     gather_taps,
     gauss_newton_step,
@@ -132,7 +132,7 @@ class TargetModels:
         self.tracked: list[int] = []  # frames on which an object was scored
         self.samples = SampleMemory(settings.capacity)
         self._record = record
-        self._kept = Memory()
+        self._kept = SolverMemory()
         self._size: tuple[int, int] = (0, 0)
         self.current = torch.empty(0)
 
@@ -166,13 +166,13 @@ class TargetModels:
         gains = gains.expand(len(flat), -1)
         problem = self._joint(flat, terms, gains)
         point: Blocks = (projection, filters)
-        kept = Memory()
+        kept = SolverMemory()
         values = []
         for iterations in settings.init_iterations:
             values += [problem.objective(point)] if self._record else []
             point = self._step(problem, point, iterations, kept)
         projected = point[0][:, None] @ flat
-        kept = Memory()  # the filter has an optimizer of its own from here on
+        kept = SolverMemory()  # the filter has an optimizer of its own from here on
         single = self._single(projected, terms, gains)
         values += [single.objective(point[1:])] if self._record else []
         filters = self._step(single, point[1:], settings.update_iterations, kept)[0]
@@ -192,7 +192,7 @@ class TargetModels:
         self._size = size
         dtype = self.settings.torch_dtype
         taps = filters.flatten(3).squeeze(1).flip(-1)
-        self._join(projections.flatten(2).to(dtype), taps.to(dtype), Memory())
+        self._join(projections.flatten(2).to(dtype), taps.to(dtype), SolverMemory())
 
     def weights(self) -> tuple[torch.Tensor, torch.Tensor]:
         """project.weight (O, c, Cin, 1, 1) and filter.weight (O, 1, c, 3, 3)."""
@@ -265,7 +265,7 @@ class TargetModels:
         s = self.settings
         return updated_weights(gains, previous, rate=s.rate, growth=s.growth, protect_first=s.protect_first)
 
-    def _step(self, problem, point: Blocks, iterations: int, kept: Memory) -> Blocks:
+    def _step(self, problem, point: Blocks, iterations: int, kept: SolverMemory) -> Blocks:
         return gauss_newton_step(
             problem,
             point,
@@ -275,7 +275,7 @@ class TargetModels:
             fletcher_reeves=self.settings.fletcher_reeves,
         )
 
-    def _join(self, projections: torch.Tensor, filters: torch.Tensor, kept: Memory) -> None:
+    def _join(self, projections: torch.Tensor, filters: torch.Tensor, kept: SolverMemory) -> None:
         if not self.tracked:
             self.projections, self.filters, self._kept = projections, filters, kept
         else:

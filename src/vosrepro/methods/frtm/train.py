@@ -64,7 +64,7 @@ def train_step(
     logits = model(clips.frames, scorer, together=frames_together)
     truth = clips.masks[:, 1:]
     loss = segmentation_loss(logits, truth, dice_weight=dice_weight)
-    return {"loss": loss, "iou": foreground_iou(logits, truth)}
+    return {"loss": loss, "iou": mean_foreground_iou(logits, truth)}
 
 
 def segmentation_loss(logits: torch.Tensor, truth: torch.Tensor, *, dice_weight: float = 0.0) -> torch.Tensor:
@@ -83,7 +83,7 @@ def segmentation_loss(logits: torch.Tensor, truth: torch.Tensor, *, dice_weight:
     return loss
 
 
-class Clips:
+class ObjectClips:
     """Clips of one object each.
 
     Attributes:
@@ -95,25 +95,25 @@ class Clips:
         self.frames, self.masks = frames, masks
 
 
-def object_clips(batch: Batch) -> Clips:
+def object_clips(batch: Batch) -> ObjectClips:
     """Split clips of several objects; missing objects are left out."""
     masks = batch["masks"].transpose(1, 2)  # (B, K, T, H, W)
     chosen = batch["selector"] > 0
     frames = batch["frames"][:, None].expand(-1, masks.shape[1], -1, -1, -1, -1)
     if masks.shape[1] == 1:
-        return Clips(batch["frames"], masks[:, 0])  # the selector is always set for the first object
-    return Clips(frames[chosen], masks[chosen])
+        return ObjectClips(batch["frames"], masks[:, 0])  # the selector is always set for the first object
+    return ObjectClips(frames[chosen], masks[chosen])
 
 
-def prepared(model: nn.Module, batch: Batch, **options: Any) -> tuple[Clips, Scorer]:
+def prepared(model: nn.Module, batch: Batch, **options: Any) -> tuple[ObjectClips, Scorer]:
     """Clips of one object each and the scores of their target models; options as `target_scorer`'s."""
     clips = object_clips(batch)
-    return clips, target_scorer(unwrapped(model), clips, **options)
+    return clips, target_scorer(plain_network(model), clips, **options)
 
 
 def target_scorer(
     network: TargetNetwork,
-    clips: Clips,
+    clips: ObjectClips,
     *,
     views: int,
     target: dict[str, Any] | None = None,
@@ -142,7 +142,7 @@ def target_scorer(
     return score
 
 
-def foreground_iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def mean_foreground_iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Mean over frames and samples of the intersection over union, 1 where both are empty."""
     with torch.no_grad():
         predicted, wanted = logits > 0, truth > _VISIBLE
@@ -151,13 +151,13 @@ def foreground_iou(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return torch.where(either > 0, both / either.clamp(min=1), torch.ones_like(both / 1)).mean()
 
 
-def unwrapped(model: nn.Module) -> Any:
+def plain_network(model: nn.Module) -> Any:
     """The network inside a DistributedDataParallel wrapper."""
     return getattr(model, "module", model)
 
 
 def _optimized(
-    network: TargetNetwork, clips: Clips, views: int, settings: TargetSettings, folder: str | None
+    network: TargetNetwork, clips: ObjectClips, views: int, settings: TargetSettings, folder: str | None
 ) -> dict[str, TargetModels]:
     frames = (clips.frames[:, 0].clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     masks = (clips.masks[:, 0] > _VISIBLE).byte().cpu().numpy()

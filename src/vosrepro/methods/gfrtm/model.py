@@ -59,7 +59,7 @@ class Generator(nn.Module):
         return torch.softmax(value @ key.mT / key.shape[2] ** 0.5, 2)
 
 
-class Matcher(nn.Module):
+class TemplateMatcher(nn.Module):
     """Where and how a frame differs from the template."""
 
     def __init__(self, inputs: int, dim: int) -> None:
@@ -89,7 +89,7 @@ class TemplateMatching(nn.Module):
 
     def __init__(self, inputs: int, dim: int) -> None:
         super().__init__()
-        self.Tmatching = Matcher(inputs, dim)
+        self.Tmatching = TemplateMatcher(inputs, dim)
         self.Tgenerate = Generator(inputs, dim)
 
 
@@ -216,7 +216,7 @@ class GFRTM(FRTM):
         return self.Tmatching.Tgenerate(features, masks)
 
     def gate(self, features: torch.Tensor, scores: torch.Tensor, template: torch.Tensor) -> Gate:
-        """See `Matcher.forward`."""
+        """See `TemplateMatcher.forward`."""
         match = self.Tmatching.Tmatching(features, scores, template)
         return Gate(match, self.convGS(match).flatten(1))
 

@@ -108,7 +108,7 @@ def train_step(
         "loss_segmentation": segmentation.detach(),
         "loss_change": out.change.detach(),
         "loss_gate": gating.detach(),
-        "iou": base.foreground_iou(out.logits, truth),
+        "iou": base.mean_foreground_iou(out.logits, truth),
         "reuse": (out.probabilities[..., 0] > out.probabilities[..., 1]).float().mean(),
     }
 

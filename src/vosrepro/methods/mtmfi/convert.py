@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vosrepro.methods.frtm.convert import converted, inner_state
-from vosrepro.methods.mtmfi.model import MTMFI, Head
+from vosrepro.methods.mtmfi.model import MTMFI, FusionHead
 
 
 def convert(released: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -28,7 +28,7 @@ def convert(released: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     )
 
 
-def head_of(state: Mapping[str, Any]) -> Head:
+def head_of(state: Mapping[str, Any]) -> FusionHead:
     """Which head the keys are for."""
     if not any(key.startswith("refiner.TFFM.") for key in state):
         return "initial"

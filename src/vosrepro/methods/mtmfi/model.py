@@ -18,7 +18,7 @@ from vosrepro.methods.frtm.refiner import CAB, ORDER, RRB, TSE, LevelRefiner, Re
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Head = Literal["initial", "bise", "bise-large"]
+FusionHead = Literal["initial", "bise", "bise-large"]
 _SCORES = 2
 
 
@@ -87,10 +87,10 @@ class MTMFI(FRTM):
 
     target_levels = ("layer3", "layer4")
 
-    def __init__(self, *, head: Head = "initial", channels: int = 64, **options: Any) -> None:
+    def __init__(self, *, head: FusionHead = "initial", channels: int = 64, **options: Any) -> None:
         if head not in ("initial", "bise", "bise-large"):
             raise ConfigError(f"there is no head '{head}': choose initial, bise or bise-large")
-        self.head: Head = head
+        self.head: FusionHead = head
         super().__init__(channels=channels, **options)
 
     def _make_refiner(self, channels: int, smooth: bool) -> Any:

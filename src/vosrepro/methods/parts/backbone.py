@@ -13,7 +13,7 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
 from vosrepro.methods.parts.resnet import ResNet50v2, glorot
 
-Backbone = Literal["small", "resnet50v2", "resnet50"]
+BackboneName = Literal["small", "resnet50v2", "resnet50"]
 
 
 class SmallNet(nn.Module):
@@ -95,7 +95,7 @@ class ResNet50v1(nn.Module):
 
 
 def make_backbone(
-    name: Backbone, *, widths: Sequence[int] = (16, 32, 64, 64), weights: str | None = None
+    name: BackboneName, *, widths: Sequence[int] = (16, 32, 64, 64), weights: str | None = None
 ) -> SmallNet | ResNet50v2 | ResNet50v1:
     """A backbone by name.
 

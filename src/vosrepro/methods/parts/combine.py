@@ -116,7 +116,7 @@ def combine_parts(
     return total / covers.clamp_min(1e-12), covers > 1e-9
 
 
-def blend(whole: torch.Tensor, parts: torch.Tensor, covered: torch.Tensor, *, share: float) -> torch.Tensor:
+def blend_parts(whole: torch.Tensor, parts: torch.Tensor, covered: torch.Tensor, *, share: float) -> torch.Tensor:
     """`share` of the whole object's map and the rest of the parts', where a part covers; else the whole's."""
     return torch.where(covered, share * whole + (1 - share) * parts, whole)
 
@@ -135,7 +135,7 @@ def favos_combination(
     return mean, ratio * base + (1 - ratio) * mean
 
 
-def merge(objects: torch.Tensor) -> torch.Tensor:
+def merge_objects(objects: torch.Tensor) -> torch.Tensor:
     """Maps of N objects (N, H, W) in [0, 1] -> probabilities (N + 1, H, W), background first.
 
     Source: seoungwugoh/RGMP (the same softmax of odds).

@@ -106,7 +106,7 @@ class SearchParams:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundParts:
     """Where parts were found.
 
     Attributes:
@@ -122,7 +122,7 @@ class Found:
     chosen: torch.Tensor
 
 
-def locate(probabilities: torch.Tensor, params: SearchParams) -> Found:
+def locate(probabilities: torch.Tensor, params: SearchParams) -> FoundParts:
     """The best scale and position of every part.
 
     Args:
@@ -136,7 +136,7 @@ def locate(probabilities: torch.Tensor, params: SearchParams) -> Found:
     chosen = (peaks * penalty).argmax(0)
     maps = probabilities[chosen, torch.arange(parts, device=chosen.device)]
     offset = peak_offset(maps, window=params.window, convention=params.convention)
-    return Found(offset, chosen, maps.flatten(1).amax(1), maps)
+    return FoundParts(offset, chosen, maps.flatten(1).amax(1), maps)
 
 
 def response(

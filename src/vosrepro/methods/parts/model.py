@@ -11,7 +11,7 @@ from torch import nn
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.batchnorm import set_norm
-from vosrepro.methods.parts.backbone import FPN, Backbone, make_backbone
+from vosrepro.methods.parts.backbone import FPN, BackboneName, make_backbone
 from vosrepro.methods.parts.boxes import cell_px, level_of, squares
 from vosrepro.methods.parts.combine import similarity
 from vosrepro.methods.parts.heads import MaskHead, TrackHead
@@ -69,7 +69,7 @@ class PartsNet(nn.Module):
         self,
         *,
         task: Task = "segment",
-        backbone: Backbone = "small",
+        backbone: BackboneName = "small",
         widths: Sequence[int] = (16, 32, 64, 64),
         width: int = 32,
         template: int = 7,

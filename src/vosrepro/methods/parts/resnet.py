@@ -33,7 +33,7 @@ def _same(side: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class Bottleneck(nn.Module):
+class PreactBottleneck(nn.Module):
     """Pre-activation bottleneck: `p = relu(bn1(x))`; the shortcut is x, or a projection of p.
 
     Args:
@@ -124,7 +124,7 @@ class ResNet50v2(nn.Module):
             stride = 1 if level == 0 else 2
             group = nn.Sequential()
             for i in range(count):
-                group.append(Bottleneck(inputs, middle, stride=stride if i == 0 else 1, project=i == 0))
+                group.append(PreactBottleneck(inputs, middle, stride=stride if i == 0 else 1, project=i == 0))
                 inputs = EXPANSION * middle
             self.add_module(f"layer{level + 1}", group)
         glorot(self)
@@ -152,7 +152,7 @@ def glorot(network: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def tracker_block(inputs: int, middle: int, *, level: int) -> Bottleneck:
+def tracker_block(inputs: int, middle: int, *, level: int) -> PreactBottleneck:
     """The seed's first tracker blocks: `level` 3 is VALID and strided, 4 is dilated.
 
     The strided block's shortcut is a 3x3/2 convolution; the seed starts it from its 1x1 kernel tiled nine
@@ -161,8 +161,8 @@ def tracker_block(inputs: int, middle: int, *, level: int) -> Bottleneck:
     Source: WangYuTum/MasterThesis2, branch master.
     """
     if level == 3:
-        return Bottleneck(inputs, middle, stride=2, project=True, padding=0, shortcut_kernel=3)
-    return Bottleneck(inputs, middle, project=True, padding=2, dilation=2)
+        return PreactBottleneck(inputs, middle, stride=2, project=True, padding=0, shortcut_kernel=3)
+    return PreactBottleneck(inputs, middle, project=True, padding=2, dilation=2)
 
 
 def tiled_shortcut(kernel: torch.Tensor, *, divide: bool) -> torch.Tensor:

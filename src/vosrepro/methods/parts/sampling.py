@@ -9,7 +9,7 @@ import numpy as np
 
 from vosrepro.methods.parts.boxes import object_square, side_table, tight_box
 
-Sampler = Literal["cover", "thesis"]
+SamplerName = Literal["cover", "thesis"]
 
 _LEAST_AREA_PX, _LEAST_SIDE_PX = 64, 8
 _LEAST_FRACTION = 0.35
@@ -29,7 +29,7 @@ def sample_parts(
     limit: int,
     candidates: int,
     rng: np.random.Generator,
-    sampler: Sampler = "cover",
+    sampler: SamplerName = "cover",
 ) -> np.ndarray:
     """Cut an object into square parts.
 
@@ -58,7 +58,7 @@ def sample_parts(
         kept, fraction = usable(mask, drawn)
         boxes, fraction = drawn[kept], fraction[kept]
         order = suppress(boxes, fraction, max_iou=_MAX_IOU)
-        boxes = boxes[order][cover(mask, boxes[order], fraction[order], limit=limit)]
+        boxes = boxes[order][cover_object(mask, boxes[order], fraction[order], limit=limit)]
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     sides = (boxes[:, 2] - boxes[:, 0]).astype(np.float64)
     return np.concatenate([[whole], np.column_stack([centers, sides])])
@@ -85,10 +85,10 @@ def usable(
     Source: WangYuTum/MasterThesis2, branch parts_track (x1 <= W - 1, as written there).
     """
     fraction = foreground_fraction(mask, boxes)
-    return inside(mask.shape, boxes) & (fraction >= least_fraction), fraction
+    return inside_image(mask.shape, boxes) & (fraction >= least_fraction), fraction
 
 
-def inside(size: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
+def inside_image(size: tuple[int, ...], boxes: np.ndarray) -> np.ndarray:
     """Whether boxes (N, 4) lie in an image of `size` (H, W), by the seed's rule."""
     height, width = size
     x0, y0, x1, y1 = boxes.T
@@ -122,7 +122,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, *, max_iou: float) -> np.nda
     return np.array(kept, np.int64)
 
 
-def cover(mask: np.ndarray, boxes: np.ndarray, fraction: np.ndarray, *, limit: int) -> np.ndarray:
+def cover_object(mask: np.ndarray, boxes: np.ndarray, fraction: np.ndarray, *, limit: int) -> np.ndarray:
     """Pick boxes that cover the object: the next has the most (newly covered pixels x fraction).
 
     Stops at 98 % coverage; free places are filled with the other boxes in their order.

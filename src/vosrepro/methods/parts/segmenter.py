@@ -12,17 +12,17 @@ import torch
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.masks import first_objects, late_masks, one_hot
 from vosrepro.methods.parts.boxes import cell_px, squares
-from vosrepro.methods.parts.combine import blend, combine_parts, merge
+from vosrepro.methods.parts.combine import blend_parts, combine_parts, merge_objects
 from vosrepro.methods.parts.matching import SearchParams, locate
 from vosrepro.methods.parts.model import MASK_SIDES, Masked
-from vosrepro.methods.parts.sampling import Sampler, part_generator, sample_parts
-from vosrepro.methods.parts.state import FailureParams, Parts, judge
+from vosrepro.methods.parts.sampling import SamplerName, part_generator, sample_parts
+from vosrepro.methods.parts.state import FailureParams, Parts, judge_parts
 
 if TYPE_CHECKING:
     from vosrepro.methods.parts.model import PartsNet
 
 Output = Literal["masks", "boxes", "pasted-center"]
-Settings = TypeVar("Settings", FailureParams, SearchParams)
+PartsSettings = TypeVar("PartsSettings", FailureParams, SearchParams)
 
 _SIDE_LIMITS = (0.2, 5.0)  # relative to the first side
 _CHUNK = 64  # parts whose regions are in memory at once
@@ -74,7 +74,7 @@ class PartsSegmenter:
         *,
         limit: int = 50,
         candidates: int = 2000,
-        sampler: Sampler = "cover",
+        sampler: SamplerName = "cover",
         seed: int = 0,
         share_object: float = 0.4,
         weighting: Literal["similar", "confidence", "uniform"] = "similar",
@@ -96,7 +96,7 @@ class PartsSegmenter:
         _known("sampler", sampler, ("cover", "thesis"))
         self._model = model
         self._limit, self._candidates = limit, candidates
-        self._sampler: Sampler = sampler
+        self._sampler: SamplerName = sampler
         self._seed = seed
         self._share = share_object
         self._weighting, self._combine, self._output = weighting, combine, output
@@ -130,7 +130,7 @@ class PartsSegmenter:
             raise RuntimeError("init must be called before step")
         pyramid = self._pyramid(frame)
         soft = self._advance(pyramid, (frame.shape[1], frame.shape[2]))
-        merged = merge(soft)
+        merged = merge_objects(soft)
         self._soft = merged[1:] if self._feedback == "merged" else soft * merged[1:]
         if self._refresh_every:
             self._refresh(pyramid)
@@ -236,7 +236,7 @@ class PartsSegmenter:
         masked = self._propagate(pyramid, parts, proposed)
         cover = masked.small.mean(dim=(1, 2)) * MASK_SIDES**2  # of the part's own square
         drawn_at = parts.place if self._output == "pasted-center" else proposed
-        self._parts = judge(parts, proposed, confidence, cover, size, self._failure)
+        self._parts = judge_parts(parts, proposed, confidence, cover, size, self._failure)
         return self._combined(self._parts, drawn_at, masked, size)
 
     def _track(
@@ -308,7 +308,7 @@ class PartsSegmenter:
             )
             if self._combine == "favos":
                 averaged = averaged / averaged.max().clamp_min(1e-12)
-            maps.append(blend(base, averaged, covered, share=self._share))
+            maps.append(blend_parts(base, averaged, covered, share=self._share))
         return torch.stack(maps)
 
     def _weights(self, parts: Parts, masked: Masked) -> torch.Tensor:
@@ -387,7 +387,7 @@ def _known(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} '{value}' of parts must be one of {', '.join(choices)}")
 
 
-def _settings(kind: type[Settings], values: Mapping[str, Any] | None) -> Settings:
+def _settings(kind: type[PartsSettings], values: Mapping[str, Any] | None) -> PartsSettings:
     try:
         return kind(**(values or {}))
     except TypeError as error:

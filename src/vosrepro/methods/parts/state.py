@@ -76,7 +76,7 @@ class Parts:
         return replace(self, **changes)
 
 
-def judge(
+def judge_parts(
     parts: Parts,
     proposed: torch.Tensor,
     confidence: torch.Tensor,

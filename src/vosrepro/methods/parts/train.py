@@ -13,13 +13,13 @@ from vosrepro.base.errors import ConfigError
 from vosrepro.base.types import Batch
 from vosrepro.methods.common.classification import background
 from vosrepro.methods.parts.boxes import cell_px, squares
-from vosrepro.methods.parts.combine import blend, combine_parts
+from vosrepro.methods.parts.combine import blend_parts, combine_parts
 from vosrepro.methods.parts.learning.mask_loss import mask_loss
 from vosrepro.methods.parts.learning.own_guess import guess_earlier
 from vosrepro.methods.parts.learning.pairs import (
     Warp,
-    draw_parts,
     follow_boxes,
+    pick_parts,
     roughen,
     synthetic_frames,
     tight_boxes,
@@ -114,7 +114,7 @@ def _clip(batch: Batch, *, parts: int, side_px: tuple[float, float], foreign: fl
         frames, masks = frames[:, [0, 1, 1]], masks[:, [0, 1, 1]]
     elif frames.shape[1] != 3:
         raise ConfigError(f"parts train on clips of 2 or 3 frames, not {frames.shape[1]}")
-    first, valid = draw_parts(masks[:, 0], count=parts, side_px=side_px)
+    first, valid = pick_parts(masks[:, 0], count=parts, side_px=side_px)
     boxes = [tight_boxes(masks[:, t]) for t in range(3)]
     places = [first] + [follow_boxes(first, boxes[0][0], b) for b, _ in boxes[1:]]
     seen = boxes[1][1] & boxes[2][1]
@@ -360,7 +360,7 @@ def _frame_loss(masked: Masked, now: torch.Tensor, scores: torch.Tensor, clip: _
         one = torch.ones(1, device=now.device)
         base, _ = combine_parts(whole[b : b + 1], one, boxes[b, :1], size)
         part, covered = combine_parts(values[b], weight[b, 1:], boxes[b, 1:], size)
-        soft = blend(base, part, covered, share=share).clamp(1e-4, 1 - 1e-4)
+        soft = blend_parts(base, part, covered, share=share).clamp(1e-4, 1 - 1e-4)
         target = (clip.masks[b, 2] >= 0.5).float()
         cross = -(target * soft.log() + (1 - target) * (1 - soft).log())  # allowed under autocast
         losses.append(cross.mean() * clip.valid[b, 0])

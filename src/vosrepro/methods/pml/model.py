@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from vosrepro.base.errors import CheckpointError, ConfigError
 
 Coords = Literal["zero", "ij", "ijt"]
-Head = Literal["seed", "paper"]
-Norm = Literal["live", "frozen", "batch"]
+HeadName = Literal["seed", "paper"]
+PMLNorm = Literal["live", "frozen", "batch"]
 
 #: Mean of the red, green and blue channel, 0..255 (sydney0zq/PML: dataset/davis.py).
 _MEAN_RGB = (122.675, 116.669, 104.008)
@@ -22,7 +22,7 @@ _MEAN_BGR = (104.00698793, 116.66876762, 122.67891434)
 _TINY = 1e-30
 
 
-class Bottleneck(nn.Module):
+class CaffeBottleneck(nn.Module):
     """Caffe-style bottleneck: the stride sits on the first 1x1 convolution."""
 
     expansion = 4
@@ -77,8 +77,8 @@ class DeepLabBackbone(nn.Module):
             for block in range(count):
                 first = block == 0
                 step = stride if first else 1
-                stage.append(Bottleneck(self.channels, planes, stride=step, dilation=dilation, project=first))
-                self.channels = planes * Bottleneck.expansion
+                stage.append(CaffeBottleneck(self.channels, planes, stride=step, dilation=dilation, project=first))
+                self.channels = planes * CaffeBottleneck.expansion
             self.add_module(f"layer{i + 1}", stage)
 
     def stages(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -100,7 +100,7 @@ class EmbeddingHead(nn.Module):
     Source: sydney0zq/PML: net/bfnet.py ("seed"); the two-layer head of braindeadpool/bf-vos ("paper").
     """
 
-    def __init__(self, c_in: int, *, kind: Head, hidden_dim: int, embedding_dim: int) -> None:
+    def __init__(self, c_in: int, *, kind: HeadName, hidden_dim: int, embedding_dim: int) -> None:
         """Build for `c_in` features; the seed's head has 2 coordinate channels, the paper's 3."""
         super().__init__()
         self.coordinates = 2 if kind == "seed" else 3
@@ -138,10 +138,10 @@ class PML(nn.Module):
     def __init__(
         self,
         *,
-        head: Head = "paper",
+        head: HeadName = "paper",
         coords: Coords = "ijt",
         channel_order: Literal["rgb", "bgr"] = "bgr",
-        norm: Norm = "frozen",
+        norm: PMLNorm = "frozen",
         initial_std: float | None = 0.01,
         width: int = 64,
         blocks: tuple[int, int, int, int] = (3, 4, 23, 3),

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.methods.pml.search import Neighbors, nearest
+from vosrepro.methods.pml.search import Neighbors, nearest_cells
 from vosrepro.methods.pml.votes import Ties, hard_vote, margin_vote, soft_vote
 
 Vote = Literal["hard", "soft", "margin"]
@@ -100,7 +100,7 @@ class ReferencePool:
             CheckpointError: if an embedding is not finite.
         """
         pool, fractions = self.contents()
-        found = nearest(cells, pool, self._k)
+        found = nearest_cells(cells, pool, self._k)
         labels, agree = hard_vote(fractions.argmax(1)[found.index], self.count, ties=self._ties)
         return Answer(labels, agree, found)
 

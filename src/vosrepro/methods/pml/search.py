@@ -27,7 +27,7 @@ class Neighbors(NamedTuple):
     distance2: torch.Tensor  # (Q, k) squared distances, at least 0
 
 
-def nearest(query: torch.Tensor, pool: torch.Tensor, k: int, *, chunk: int | None = None) -> Neighbors:
+def nearest_cells(query: torch.Tensor, pool: torch.Tensor, k: int, *, chunk: int | None = None) -> Neighbors:
     """The k nearest pool cells of each query cell, exactly.
 
     The k + 1 groups of pool cells with the largest maxima contain the k + 1 most similar cells, so only
@@ -103,7 +103,7 @@ def label_similarity(
         labels: int64 (N,), 0..count - 1.
         count: number of labels.
         rank: 1 for the maximum.
-        chunk: as in `nearest`.
+        chunk: as in `nearest_cells`.
 
     Returns:
         (Q, count) of `q.r - |r|^2/2 + 1/2` (for unit vectors the cosine); -inf where a label has fewer

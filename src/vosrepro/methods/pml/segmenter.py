@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -16,8 +16,6 @@ from vosrepro.methods.pml.votes import Ties
 
 if TYPE_CHECKING:
     from vosrepro.methods.pml.model import PML
-
-Settings = TypeVar("Settings", Adaptation, Refinement)
 
 
 class PMLSegmenter:

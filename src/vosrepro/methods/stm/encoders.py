@@ -11,7 +11,7 @@ from torch import nn
 
 from vosrepro.methods.common.resnet import BasicBlock, Bottleneck, ResNet
 
-Norm = Literal["frozen_bn", "batch", "group"]
+EncoderNorm = Literal["frozen_bn", "batch", "group"]
 Block = Literal["bottleneck", "basic"]
 
 #: Channels normalized together. Source: Wu and He, ECCV 2018, Tab. 3 (16 channels a group are best).
@@ -29,7 +29,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
-def norm_layer(norm: Norm, channels: int) -> nn.Module:
+def norm_layer(norm: EncoderNorm, channels: int) -> nn.Module:
     """A normalization of this many channels.
 
     "frozen_bn" is what the published networks use, and needs pre-trained statistics; "batch" and "group"
@@ -65,7 +65,7 @@ class ResNetEncoder(ResNet):
         blocks: tuple[int, int, int],
         stages: tuple[str, str, str],
         bias: bool,
-        norm: Norm,
+        norm: EncoderNorm,
         block: Block = "bottleneck",
         last_stride: int = 2,
     ) -> None:

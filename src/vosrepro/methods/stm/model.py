@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vosrepro.base.errors import ConfigError
 from vosrepro.methods.common.resnet import IMAGENET_MEAN, IMAGENET_STD
-from vosrepro.methods.stm.encoders import Block, Norm, ResNetEncoder
+from vosrepro.methods.stm.encoders import Block, EncoderNorm, ResNetEncoder
 from vosrepro.methods.stm.network import QueryFeatures, SpaceTimeNetwork, side_by_side
 
 
@@ -114,7 +114,7 @@ class STM(SpaceTimeNetwork):
         key_dim: int = 128,
         value_dim: int = 512,
         decoder_dim: int = 256,
-        norm: Norm = "frozen_bn",
+        norm: EncoderNorm = "frozen_bn",
         block: Block = "bottleneck",
         memory_stride: int = 16,
         channels_last: bool = False,

@@ -54,7 +54,7 @@ class MaskEncoder(FrameEncoder):
         return self.after_conv1(image + self.conv1_m(mask) + self.conv1_o(others))[2]
 
 
-class KeyValue(nn.Module):
+class OriginalKeyValue(nn.Module):
     """Two 3x3 projections of the coarsest features."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class KeyValue(nn.Module):
         return self.Key(x), self.Value(x)
 
 
-class ResBlock(nn.Module):
+class OriginalResBlock(nn.Module):
     """Pre-activation residual block at the decoder's width."""
 
     def __init__(self) -> None:
@@ -82,15 +82,15 @@ class ResBlock(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
-class Refine(nn.Module):
+class OriginalRefine(nn.Module):
     """Doubles the resolution and adds the frame's features."""
 
     def __init__(self, c_skip: int) -> None:
         """Build for skip features of this many channels."""
         super().__init__()
         self.convFS = nn.Conv2d(c_skip, _DIM, 3, padding=1)
-        self.ResFS = ResBlock()
-        self.ResMM = ResBlock()
+        self.ResFS = OriginalResBlock()
+        self.ResMM = OriginalResBlock()
 
     def skip(self, x: torch.Tensor) -> torch.Tensor:
         """The frame's part."""
@@ -102,16 +102,16 @@ class Refine(nn.Module):
         return self.ResMM(skip + x)
 
 
-class Decoder(nn.Module):
+class OriginalDecoder(nn.Module):
     """From read-out and query value to two channels per pixel."""
 
     def __init__(self) -> None:
         """Build with random weights."""
         super().__init__()
         self.convFM = nn.Conv2d(2 * _VALUE_DIM, _DIM, 3, padding=1)
-        self.ResMM = ResBlock()
-        self.RF3 = Refine(512)
-        self.RF2 = Refine(256)
+        self.ResMM = OriginalResBlock()
+        self.RF3 = OriginalRefine(512)
+        self.RF2 = OriginalRefine(256)
         self.pred2 = nn.Conv2d(_DIM, 2, 3, padding=1)
 
     def forward(self, x: torch.Tensor, skip_middle: torch.Tensor, skip_fine: torch.Tensor) -> torch.Tensor:
@@ -139,9 +139,9 @@ class OriginalSTM(SpaceTimeNetwork):
         super().__init__()
         self.Encoder_M = MaskEncoder()
         self.Encoder_Q = FrameEncoder()
-        self.KV_M_r4 = KeyValue()
-        self.KV_Q_r4 = KeyValue()
-        self.Decoder = Decoder()
+        self.KV_M_r4 = OriginalKeyValue()
+        self.KV_Q_r4 = OriginalKeyValue()
+        self.Decoder = OriginalDecoder()
 
     def normalize(self, frames: torch.Tensor) -> torch.Tensor:
         """The identity: the encoders normalize, after padding."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vosrepro.methods import FLOOR
-from vosrepro.reporting.evidence.expected import LEVEL, compare, load_expected
+from vosrepro.reporting.evidence.expected import LEVEL, compare_with_expected, load_expected
 from vosrepro.reporting.evidence.table import Row, Table
 from vosrepro.study.plan import Run
 
@@ -172,7 +172,7 @@ def _reproduces_ours(table: Table, path: str | None) -> Iterable[Check]:
     if expected is None:
         yield Check(_EXACT, "reference results", None, f"{path} does not exist", "not made yet")
         return
-    for each in compare(table, expected):
+    for each in compare_with_expected(table, expected):
         key, reference = each.key, each.reference
         title = f"{key.method}/{key.recipe}/{key.variant} on {key.benchmark}"
         required = f"{reference.value:.1f} {key.metric}"

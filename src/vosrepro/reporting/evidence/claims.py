@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from vosrepro.reporting.evidence.summary import in_words, setting
 from vosrepro.reporting.evidence.table import Row, Table
-from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS, Kind
+from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS, VerdictKind
 from vosrepro.study.published import Published
 
 #: What the first screen counts even where there is none.
-ALWAYS_COUNTED: tuple[Kind, ...] = ("reproduced", "within-noise", "not-reproduced", "not-comparable", "waiting")
+ALWAYS_COUNTED: tuple[VerdictKind, ...] = ("reproduced", "within-noise", "not-reproduced", "not-comparable", "waiting")
 
 #: The first sentence names no more benchmarks than these, but counts them.
 MOST_NAMED = 4
@@ -30,7 +30,7 @@ class Claim:
     """
 
     published: Published
-    kind: Kind
+    kind: VerdictKind
     text: str
     row: Row | None = None
 
@@ -53,7 +53,7 @@ def claims(table: Table) -> tuple[Claim, ...]:
     return tuple(sorted(found, key=lambda c: order.index(c.kind)))
 
 
-def counted(found: Iterable[Claim]) -> Mapping[Kind, int]:
+def counted(found: Iterable[Claim]) -> Mapping[VerdictKind, int]:
     """How many published numbers have each verdict; some are named even if there is none."""
     counts = Counter(claim.kind for claim in found)
     return {kind: counts[kind] for kind in LABELS if counts[kind] or kind in ALWAYS_COUNTED}

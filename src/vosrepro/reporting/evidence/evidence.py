@@ -17,8 +17,8 @@ from vosrepro.study.plan import Entry, Plan, Run, StageNode
 from vosrepro.study.records import (
     DataManifest,
     InferenceRecord,
-    Memory,
     MlflowOutcome,
+    PeakMemory,
     Provenance,
     Record,
     ScoreRecord,
@@ -29,11 +29,11 @@ from vosrepro.study.records import (
 )
 from vosrepro.tracking.journal import read_events
 
-Found = TypeVar("Found", bound=Record)
+FoundRecord = TypeVar("FoundRecord", bound=Record)
 
 
 @dataclass(frozen=True)
-class ObjectScore:
+class ScoredObject:
     """One row of scores.csv: an object of a sequence; values in 0..1."""
 
     sequence: str
@@ -56,7 +56,7 @@ class EntryEvidence:
 
     entry: Entry
     score: ScoreRecord | None
-    objects: tuple[ObjectScore, ...]
+    objects: tuple[ScoredObject, ...]
     infer: InferenceRecord | None
     problems: tuple[str, ...] = ()
 
@@ -86,9 +86,9 @@ class EntryEvidence:
         return self.infer.timing if self.infer else Timing()
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> PeakMemory:
         """The memory block of infer.json, possibly empty."""
-        return self.infer.memory if self.infer else Memory()
+        return self.infer.memory if self.infer else PeakMemory()
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class _Reader:
 
     problems: list[str] = field(default_factory=list)
 
-    def record(self, kind: type[Found], path: Path) -> Found | None:
+    def record(self, kind: type[FoundRecord], path: Path) -> FoundRecord | None:
         try:
             return kind.read(path) if path.exists() else None
         except DataError as error:
@@ -215,7 +215,7 @@ def read_entry(entry: Entry) -> EntryEvidence:
     """Read score.json, scores.csv and infer.json of one entry."""
     reader = _Reader()
     score = reader.record(ScoreRecord, entry.score)
-    objects: list[ObjectScore] = []
+    objects: list[ScoredObject] = []
     videos = not entry.benchmark_params.classifies
     for row in reader.rows(entry.score_table) if videos else ():
         try:
@@ -273,11 +273,11 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _object_score(row: Mapping[str, str]) -> ObjectScore:
+def _object_score(row: Mapping[str, str]) -> ScoredObject:
     named = {"sequence", "object", "frames"}
     values = {k: float(v) for k, v in row.items() if k not in named and v and _is_number(v)}
     frames = int(float(row.get("frames") or 0))
-    return ObjectScore(row["sequence"], int(row["object"]), frames, values)
+    return ScoredObject(row["sequence"], int(row["object"]), frames, values)
 
 
 def _candidate(row: Mapping[str, str]) -> Candidate:

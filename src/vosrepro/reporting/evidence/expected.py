@@ -32,7 +32,7 @@ COLUMNS = ("method", "recipe", "variant", "benchmark", "metric", "value", "sprea
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedResult:
     """A reference result.
 
     Attributes:
@@ -67,7 +67,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ReferenceComparison:
     """One result of this study beside its reference.
 
     Attributes:
@@ -79,7 +79,7 @@ class Comparison:
     """
 
     key: Key
-    reference: Expected
+    reference: ExpectedResult
     ours: float | None
     border: str = ""
     reason: str = ""
@@ -92,7 +92,7 @@ class Comparison:
         return abs(self.ours - self.reference.value) <= self.reference.allowance
 
 
-def load_expected(path: Path | str) -> dict[Key, Expected] | None:
+def load_expected(path: Path | str) -> dict[Key, ExpectedResult] | None:
     """Read params/expected/<study>.csv; None when there is no such file.
 
     Raises:
@@ -101,7 +101,7 @@ def load_expected(path: Path | str) -> dict[Key, Expected] | None:
     path = Path(path)
     if not path.is_file():
         return None
-    found: dict[Key, Expected] = {}
+    found: dict[Key, ExpectedResult] = {}
     for line, row in read_rows(path, COLUMNS):
         key = Key(*(row[name] for name in Key._fields))
         try:
@@ -111,7 +111,7 @@ def load_expected(path: Path | str) -> dict[Key, Expected] | None:
                 f"{path}, line {line}: not a reference result ({error}): make the file "
                 "anew with `vosrepro report --write-expected`"
             ) from error
-        found[key] = Expected(key, value, spread, runs, row["seeds"], row["processors"])
+        found[key] = ExpectedResult(key, value, spread, runs, row["seeds"], row["processors"])
     return found
 
 
@@ -131,24 +131,24 @@ def expected_rows(table: Table) -> list[list[str]]:
     return lines
 
 
-def compare(table: Table, expected: Mapping[Key, Expected]) -> Iterator[Comparison]:
+def compare_with_expected(table: Table, expected: Mapping[Key, ExpectedResult]) -> Iterator[ReferenceComparison]:
     """Every reference of a study beside what came out here."""
     rows = {Key(*_key(row)): row for row in table.rows}
     for key, reference in expected.items():
         row = rows.get(key)
         ours = row.headline.mean if row else None
         if row is None or ours is None:
-            yield Comparison(key, reference, None)
+            yield ReferenceComparison(key, reference, None)
             continue
         border, reason = _border(row, reference, expected)
-        yield Comparison(key, reference, ours, border, reason)
+        yield ReferenceComparison(key, reference, ours, border, reason)
 
 
 def _key(row: Row) -> tuple[str, str, str, str, str]:
     return row.method, row.recipe, row.variant, row.benchmark.benchmark, row.headline.metric
 
 
-def _border(row: Row, reference: Expected, expected: Mapping[Key, Expected]) -> tuple[str, str]:
+def _border(row: Row, reference: ExpectedResult, expected: Mapping[Key, ExpectedResult]) -> tuple[str, str]:
     """How far the border of an interval is from chance, and why the comparison tells nothing, if so."""
     if reference.exact:
         return "exact: no chance in it", ""
@@ -166,7 +166,7 @@ def _border(row: Row, reference: Expected, expected: Mapping[Key, Expected]) -> 
     return side, "" if margin > 0 else f"cannot fail: its border is {side}"
 
 
-def _chance(row: Row, expected: Iterable[Expected]) -> tuple[str, float]:
+def _chance(row: Row, expected: Iterable[ExpectedResult]) -> tuple[str, float]:
     """What a network that learned nothing gives where a row is scored: the best of guessing, copy, and untrained."""
     found = [("nothing", 0.0)]
     if row.benchmark.classifies and row.counted[1]:
@@ -180,7 +180,7 @@ def _chance(row: Row, expected: Iterable[Expected]) -> tuple[str, float]:
     return max(found, key=lambda each: each[1])
 
 
-def _learned(row: Row, expected: Iterable[Expected]) -> tuple[str, float]:
+def _learned(row: Row, expected: Iterable[ExpectedResult]) -> tuple[str, float]:
     """The least that training gives where an untrained row is scored."""
     found = [
         (other.key.recipe, other.value)

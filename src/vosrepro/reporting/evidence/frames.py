@@ -87,7 +87,7 @@ def read_frames(folder: Path) -> dict[str, dict[str, tuple[float, float]]]:
     }
 
 
-def check_frames(item: EntryEvidence, published: PublishedFrames) -> FrameCheck:
+def check_published_frames(item: EntryEvidence, published: PublishedFrames) -> FrameCheck:
     """Compare every scored frame of an entry with what was published of it."""
     ours = read_frames(item.entry.folder)
     shared = [name for name in ours if name in published.scores]

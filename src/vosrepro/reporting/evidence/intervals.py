@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vosrepro.reporting.evidence.evidence import EntryEvidence, ObjectScore
+from vosrepro.reporting.evidence.evidence import EntryEvidence, ScoredObject
 from vosrepro.scoring.classification import wilson
 from vosrepro.scoring.statistics import Interval, Paired, cluster_bootstrap, paired_difference
 from vosrepro.study.params import StatisticsParams
@@ -13,7 +13,7 @@ from vosrepro.study.params import StatisticsParams
 ObjectValues = Mapping[tuple[str, int], float]
 
 
-def object_value(item: ObjectScore, metric: str) -> float | None:
+def object_value(item: ScoredObject, metric: str) -> float | None:
     """One metric of one object in points; None when its table lacks it."""
     if metric == "J&F-Mean" and metric not in item.values:
         both = (item.values.get("J-Mean"), item.values.get("F-Mean"))

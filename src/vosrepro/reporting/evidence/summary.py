@@ -10,7 +10,7 @@ from vosrepro.reporting.evidence.checks import Check
 from vosrepro.reporting.evidence.deviations import part_of
 from vosrepro.reporting.evidence.evidence import Evidence
 from vosrepro.reporting.evidence.table import Row, Table
-from vosrepro.reporting.evidence.verdicts import LABELS, Kind
+from vosrepro.reporting.evidence.verdicts import LABELS, VerdictKind
 from vosrepro.scoring.counting.protocols import PROTOCOLS
 
 
@@ -42,7 +42,7 @@ def study_verdict(table: Table, checks: Sequence[Check]) -> str:
     missing = sum(not row.scored for row in table.rows)
     if missing:
         sentences.append(f"{missing} of {len(table.rows)} entries have no score.")
-    sentences += [compared(table.rows), proved(table.rows)]
+    sentences += [published_sentence(table.rows), proved(table.rows)]
     return " ".join(s for s in sentences if s)
 
 
@@ -69,10 +69,10 @@ def proved(rows: Iterable[Row]) -> str:
     return f"{found} published values of single frames come back up to their rounding."
 
 
-def compared(rows: Iterable[Row]) -> str:
+def published_sentence(rows: Iterable[Row]) -> str:
     """One sentence on the rows that have published numbers."""
     rows = tuple(rows)
-    kinds: Counter[Kind] = Counter(r.verdict.kind for r in rows if any(c.verdict for c in r.cells.values()))
+    kinds: Counter[VerdictKind] = Counter(r.verdict.kind for r in rows if any(c.verdict for c in r.cells.values()))
     total = sum(kinds.values())
     if not total:
         return ""

@@ -12,9 +12,9 @@ from functools import cached_property
 from vosrepro.reporting.evidence.costs import Hours, training_cost, training_hours
 from vosrepro.reporting.evidence.deviations import Deviation, blocking, find_deviations, part_of, videos_of
 from vosrepro.reporting.evidence.evidence import EntryEvidence, Evidence
-from vosrepro.reporting.evidence.frames import FrameCheck, check_frames, means_over, with_mean_of_both
+from vosrepro.reporting.evidence.frames import FrameCheck, check_published_frames, means_over, with_mean_of_both
 from vosrepro.reporting.evidence.intervals import over_images, over_sequences
-from vosrepro.reporting.evidence.verdicts import Origin, Verdict, adjusted, judge, sum_up, with_frames
+from vosrepro.reporting.evidence.verdicts import Origin, Verdict, adjusted, judge_number, sum_up, with_frames
 from vosrepro.scoring.classification import METRICS
 from vosrepro.scoring.statistics import Interval, summarize_runs
 from vosrepro.study.params import BenchmarkParams
@@ -279,7 +279,7 @@ def _with_frames(row: Row, printed: Printed) -> Row:
     if not row.taken or frames is None or not row.scored:
         return row
     try:
-        check = check_frames(item, frames)
+        check = check_published_frames(item, frames)
     except (ValueError, OSError, ImportError):  # damaged counts, or no reader of them: the means still speak
         return row
     return replace(row, frames=check, verdict=with_frames(row.verdict, check.agrees, check.sentence))
@@ -336,7 +336,7 @@ def _cell(
     verdict = None
     if paper is not None:
         margin = items[0].entry.margin_points.get(metric)
-        verdict = judge(values, paper, margin, blocker=blocker.text if blocker else None, origin=origin)
+        verdict = judge_number(values, paper, margin, blocker=blocker.text if blocker else None, origin=origin)
     return Cell(
         metric=metric,
         seeds=seeds,

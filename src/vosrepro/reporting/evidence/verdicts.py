@@ -13,7 +13,7 @@ from typing import Literal
 from vosrepro.scoring import statistics
 from vosrepro.study.published import Published
 
-Kind = Literal[
+VerdictKind = Literal[
     "reproduced",
     "within-noise",
     "inconclusive",
@@ -26,7 +26,7 @@ Kind = Literal[
 ]
 
 _ALPHA = 0.05
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, VerdictKind] = {
     "reproduced": "reproduced",
     "within tolerance": "within-noise",
     "inconclusive": "inconclusive",
@@ -35,7 +35,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 #: Label and sign of each verdict: never told by color alone.
-LABELS: dict[Kind, tuple[str, str]] = {
+LABELS: dict[VerdictKind, tuple[str, str]] = {
     "reproduced": ("reproduced", "✓"),
     "within-noise": ("within noise", "≈"),
     "inconclusive": ("inconclusive", "?"),
@@ -51,7 +51,7 @@ _OF_RELEASED = "; of released weights: "
 _OF_MASKS = "; of masks that authors published: "
 
 #: What each verdict means, in the report's legend (specs: two one-sided tests at 5 %).
-MEANINGS: dict[Kind, str] = {
+MEANINGS: dict[VerdictKind, str] = {
     "reproduced": (
         "with three trainings or more, the 90 % interval over seeds lies within the margin around the published "
         f"number{_OF_RELEASED}the number comes back up to its rounding and what repetitions differ{_OF_MASKS}the "
@@ -104,7 +104,7 @@ class Origin:
 class Verdict:
     """A verdict and the sentence that explains it."""
 
-    kind: Kind
+    kind: VerdictKind
     text: str
     p_below: float | None = None  # small: surely below the margin
 
@@ -119,7 +119,7 @@ class Verdict:
         return LABELS[self.kind][1]
 
 
-def judge(
+def judge_number(
     values: Sequence[float],
     paper: Published,
     margin: float | None,
@@ -137,7 +137,7 @@ def judge(
         origin: where the results come from.
     """
     if not values:
-        kind: Kind = "waiting" if origin.waiting else "not-run"
+        kind: VerdictKind = "waiting" if origin.waiting else "not-run"
         return Verdict(kind, MEANINGS[kind])
     if blocker:
         return Verdict("not-comparable", blocker)
@@ -173,7 +173,7 @@ def with_frames(verdict: Verdict, agrees: bool, sentence: str) -> Verdict:
     return Verdict("not-reproduced", f"the means come back, but {sentence}")
 
 
-def _measured(result: statistics.Verdict, origin: Origin) -> str:
+def _measured(result: statistics.MeasuredVerdict, origin: Origin) -> str:
     """What was found, in words."""
     level = f"{100 * result.interval.level:.0f}" if result.interval else ""
     reach = f", {level} % interval {result.interval.low:+.1f} to {result.interval.high:+.1f}" if result.interval else ""
@@ -181,7 +181,7 @@ def _measured(result: statistics.Verdict, origin: Origin) -> str:
     return f"{result.difference:+.1f} points against a margin of {result.margin:g} ({result.note}{same}{reach})"
 
 
-def _after(result: statistics.Verdict, origin: Origin) -> str:
+def _after(result: statistics.MeasuredVerdict, origin: Origin) -> str:
     """What else a reader wants to know: the prediction interval, or how many more trainings it takes."""
     text = ""
     if result.in_prediction is not None:
@@ -212,7 +212,7 @@ def sum_up(verdicts: Sequence[Verdict | None], measured: bool, *, waiting: bool 
     """A row's verdict from its primary metrics: "reproduced" needs all of them."""
     present = [v for v in verdicts if v is not None]
     if not measured:
-        kind: Kind = "waiting" if waiting else "not-run"
+        kind: VerdictKind = "waiting" if waiting else "not-run"
         return Verdict(kind, MEANINGS[kind])
     if not present:
         return Verdict("unpublished", MEANINGS["unpublished"])

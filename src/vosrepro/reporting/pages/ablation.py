@@ -37,7 +37,7 @@ class Ablation:
     lines: tuple[AblationLine, ...]
 
 
-def ablation(table: Table, method: str) -> Ablation:
+def ablation_table(table: Table, method: str) -> Ablation:
     """Recipes × variants of a method over its benchmarks."""
     rows = table.of(method)
     benchmarks = tuple(b for name, b in table.plan.benchmarks.items() if any(r.benchmark is b for r in rows))

@@ -164,7 +164,7 @@ def dot_strip(
     return _svg(parts, title, width=width, height=height)
 
 
-def smooth(values: Sequence[float], span: int) -> list[float]:
+def moving_average(values: Sequence[float], span: int) -> list[float]:
     """Exponential moving average, corrected for its start."""
     keep = 1 - 1 / max(span, 1)
     total, weight, result = 0.0, 0.0, []

@@ -16,7 +16,7 @@ from vosrepro.study.published import PublishedMasks
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SystemComparison:
     """Two systems on the same sequences."""
 
     first: str
@@ -64,7 +64,7 @@ def primary_row(table: Table, method: str, benchmark: str) -> Row | None:
     return ranked[-1][1] if ranked else None
 
 
-def compare(table: Table, primary: Row) -> tuple[Comparison, ...]:
+def compare_systems(table: Table, primary: Row) -> tuple[SystemComparison, ...]:
     """A method's primary row against `copy`, its other recipes and its other variants."""
     metric = primary.headline.metric
     ours = pooled(primary.entries, metric)
@@ -86,7 +86,7 @@ def compare(table: Table, primary: Row) -> tuple[Comparison, ...]:
             interval=(interval.low, interval.high) if interval else None,
             mean=result.mean,
         )
-        found.append(Comparison(primary.name, name, note, result, svg))
+        found.append(SystemComparison(primary.name, name, note, result, svg))
     return tuple(found)
 
 

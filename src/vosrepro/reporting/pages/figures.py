@@ -10,7 +10,7 @@ from markupsafe import Markup
 from vosrepro.reporting.evidence.checks import is_last_of_chain
 from vosrepro.reporting.evidence.evidence import Evidence, RunEvidence
 from vosrepro.reporting.evidence.table import Table
-from vosrepro.reporting.pages.charts import Axis, Mark, Series, line_chart, scatter, smooth
+from vosrepro.reporting.pages.charts import Axis, Mark, Series, line_chart, moving_average, scatter
 from vosrepro.study.plan import Run
 
 
@@ -136,7 +136,7 @@ def _chain_figure(evidence: Evidence, recipe: str, runs: Sequence[Run], quantity
                 color, seed = number % 8, f"seed {run.seed}"
                 series.append(Series(seed, steps, curve.values, color, faint=True))
                 span = max(1, len(steps) // 20)
-                series.append(Series(seed, steps, smooth(curve.values, span), color))
+                series.append(Series(seed, steps, moving_average(curve.values, span), color))
             offset += stage.node.params.steps
     if not series:
         return None

@@ -46,7 +46,7 @@ def short(digest: str | None, digits: int = 10) -> str:
     return digest[:digits] if digest else NOTHING
 
 
-def metric_name(metric: str) -> str:
+def metric_heading(metric: str) -> str:
     """A metric as a column's heading: "J-Mean" is J, "J-Recall" is J recall, "J_seen" is J seen."""
     name = metric.removesuffix("-Mean")
     measure, sign, rest = name.partition("-" if "-" in name else "_")
@@ -65,6 +65,6 @@ FILTERS = {
     "duration": duration,
     "megabytes": megabytes,
     "short": short,
-    "metric_name": metric_name,
+    "metric_heading": metric_heading,
     "percent": percent,
 }

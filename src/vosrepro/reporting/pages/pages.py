@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.files import write_json, write_text
-from vosrepro.reporting.compare import Comparison, Difference
+from vosrepro.reporting.compare import Difference, StudyComparison
 from vosrepro.reporting.correspondences import load_pairs, load_parts
 from vosrepro.reporting.evidence.candidates import choices
 from vosrepro.reporting.evidence.checks import make_checks
@@ -16,14 +16,14 @@ from vosrepro.reporting.evidence.claims import claims, counted, statement
 from vosrepro.reporting.evidence.deviations import FULL_SIZE
 from vosrepro.reporting.evidence.evidence import collect
 from vosrepro.reporting.evidence.spending import spending
-from vosrepro.reporting.evidence.summary import compared, environment, proved, study_verdict
+from vosrepro.reporting.evidence.summary import environment, proved, published_sentence, study_verdict
 from vosrepro.reporting.evidence.table import Row, Table, build_table, metrics_of
 from vosrepro.reporting.evidence.verdicts import LABELS, MEANINGS
 from vosrepro.reporting.pages import figures, formats
-from vosrepro.reporting.pages.ablation import ablation
+from vosrepro.reporting.pages.ablation import ablation_table
 from vosrepro.reporting.pages.cards import load_card
 from vosrepro.reporting.pages.charts import dot_strip
-from vosrepro.reporting.pages.comparisons import compare, primary_row, worst_sequences
+from vosrepro.reporting.pages.comparisons import compare_systems, primary_row, worst_sequences
 from vosrepro.reporting.pages.filmstrip import filmstrip
 from vosrepro.reporting.pages.outlets import check_outlets, metrics_tree, write_outlets
 from vosrepro.reporting.pages.per_sequence import beside_published, single_changes
@@ -41,7 +41,7 @@ _PUBLISHED_MASKS = Path("params/published_sequences.csv")
 _PUBLISHED_FRAMES = Path("params/published_frames.csv")
 
 
-def render(
+def render_pages(
     plan: Plan,
     out: Path | str = REPORTS,
     *,
@@ -90,7 +90,7 @@ def render(
     return [*pages, *(write_outlets(table) if outlets and not partial else [])]
 
 
-def comparison_page(found: Comparison) -> str:
+def comparison_page(found: StudyComparison) -> str:
     """Two results side by side, as a page."""
 
     def strip(row: Difference) -> Any:
@@ -164,8 +164,8 @@ def _method_page(table: Table, method: str, viewer: Viewer | None, pairs: dict[s
         back=back,
         rows=rows,
         card=load_card(method),
-        verdict=" ".join(filter(None, (compared(rows), proved(rows)))),
-        ablation=ablation(table, method),
+        verdict=" ".join(filter(None, (published_sentence(rows), proved(rows)))),
+        ablation=ablation_table(table, method),
         viewer=viewer,
         pairs=pairs,
         tracked=load_parts(next(filter(None, _primary_rows(table, method)), None)),
@@ -202,7 +202,7 @@ def _details(table: Table, method: str) -> list[dict[str, Any]]:
         row = primary_row(table, method, benchmark)
         sequences = worst_sequences(table, row) if row else ()
         if row and sequences:
-            found.append({"row": row, "comparisons": compare(table, row), "sequences": sequences})
+            found.append({"row": row, "comparisons": compare_systems(table, row), "sequences": sequences})
     return found
 
 

@@ -24,7 +24,7 @@ _ABLATIONS = Path("params/ablations.csv")
 
 
 @dataclass(frozen=True)
-class Line:
+class SequenceLine:
     """One sequence in points, region (J) and contour (F); published numbers beside ours."""
 
     name: str
@@ -55,12 +55,12 @@ class BesidePublished:
     row: Row
     same: bool
     masks: PublishedMasks
-    lines: tuple[Line, ...]
-    mean: Line
+    lines: tuple[SequenceLine, ...]
+    mean: SequenceLine
 
 
 @dataclass(frozen=True)
-class Change:
+class SingleChange:
     """What one change does, sequence by sequence."""
 
     text: str
@@ -86,7 +86,7 @@ def beside_published(table: Table, method: str) -> tuple[BesidePublished, ...]:
     return tuple(found)
 
 
-def single_changes(table: Table, method: str, path: Path = _ABLATIONS) -> tuple[Change, ...]:
+def single_changes(table: Table, method: str, path: Path = _ABLATIONS) -> tuple[SingleChange, ...]:
     """The lines of params/ablations.csv of which the study has both rows.
 
     Raises:
@@ -104,26 +104,26 @@ def single_changes(table: Table, method: str, path: Path = _ABLATIONS) -> tuple[
     return tuple(found)
 
 
-def _lines(row: Row, masks: PublishedMasks) -> tuple[Line, ...]:
+def _lines(row: Row, masks: PublishedMasks) -> tuple[SequenceLine, ...]:
     values = [pooled(row.entries, metric) for metric in ("J-Mean", "F-Mean")]
     lines = []
     for name, published in masks.scores.items():
         ours = [[v for (sequence, _), v in of.items() if sequence == name] for of in values]
         if all(ours):
             region, contour = (sum(v) / len(v) for v in ours)
-            lines.append(Line(name, region, contour, *published))
+            lines.append(SequenceLine(name, region, contour, *published))
     return tuple(sorted(lines, key=lambda line: (line.difference, line.name)))
 
 
-def _mean(lines: tuple[Line, ...]) -> Line:
+def _mean(lines: tuple[SequenceLine, ...]) -> SequenceLine:
     columns = zip(
         *((i.region, i.contour, i.published_region, i.published_contour) for i in lines),
         strict=True,
     )
-    return Line("mean", *(sum(c) / len(lines) for c in columns))
+    return SequenceLine("mean", *(sum(c) / len(lines) for c in columns))
 
 
-def _change(table: Table, text: str, row: Row, base: Row) -> list[Change]:
+def _change(table: Table, text: str, row: Row, base: Row) -> list[SingleChange]:
     metric = row.headline.metric
     values, others = (pooled(r.entries, metric) for r in (row, base))
     result = paired(values, others, table.plan.study.statistics)
@@ -136,4 +136,4 @@ def _change(table: Table, text: str, row: Row, base: Row) -> list[Change]:
         interval=(interval.low, interval.high) if interval else None,
         mean=result.mean,
     )
-    return [Change(text, row, base, result, svg)]
+    return [SingleChange(text, row, base, result, svg)]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from vosrepro.reporting.evidence.table import Cell, Row, Table
-from vosrepro.reporting.evidence.verdicts import LABELS, Kind
+from vosrepro.reporting.evidence.verdicts import LABELS, VerdictKind
 from vosrepro.reporting.pages.comparisons import primary_row
 from vosrepro.study.params import BenchmarkParams
 
 WIDTH, HEIGHT = 132, 30
 _EDGE, _MIDDLE = 8, 15
 #: Path of each verdict's mark around (0, 0): no two verdicts differ by color alone.
-SHAPES: dict[Kind, str] = {
+SHAPES: dict[VerdictKind, str] = {
     "reproduced": "M0-6.5A6.5 6.5 0 1 1-.01-6.5Z",
     "within-noise": "M0-7.5L7.5 0 0 7.5-7.5 0Z",
     "inconclusive": "M-5.5-5.5h11v11h-11Z",
@@ -37,7 +37,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Line:
+class SystemLine:
     """A system over the benchmarks; None where the study does not run it."""
 
     method: str
@@ -50,8 +50,8 @@ class Picture:
     """Lines, the best on the first benchmark first, and which marks they show."""
 
     benchmarks: tuple[BenchmarkParams, ...]
-    lines: tuple[Line, ...]
-    kinds: tuple[Kind, ...]
+    lines: tuple[SystemLine, ...]
+    kinds: tuple[VerdictKind, ...]
 
 
 def picture(table: Table, *, every: bool = False) -> Picture:
@@ -67,17 +67,19 @@ def picture(table: Table, *, every: bool = False) -> Picture:
             rows = {b.benchmark: r for b in benchmarks if (r := primary_row(table, method, b.benchmark))}
             groups[method, _detail(next(iter(rows.values())))] = rows
     ordered = sorted(groups.items(), key=lambda item: _rank(benchmarks, item[1]))
-    lines = tuple(Line(*name, spots=tuple(_spot(rows.get(b.benchmark)) for b in benchmarks)) for name, rows in ordered)
+    lines = tuple(
+        SystemLine(*name, spots=tuple(_spot(rows.get(b.benchmark)) for b in benchmarks)) for name, rows in ordered
+    )
     shown = {spot.row.verdict.kind for line in lines for spot in line.spots if spot}
     return Picture(benchmarks, lines, tuple(kind for kind in LABELS if kind in shown))
 
 
-def mark(kind: Kind, x: float = 0.0, y: float = 0.0) -> Markup:
+def mark(kind: VerdictKind, x: float = 0.0, y: float = 0.0) -> Markup:
     """The sign of a verdict in a chart."""
     return Markup(f'<path class="mark {kind}" transform="translate({x:g} {y:g})" d="{SHAPES[kind]}"/>')
 
 
-def legend(kind: Kind) -> Markup:
+def legend(kind: VerdictKind) -> Markup:
     """The sign of a verdict for a legend."""
     return Markup(f'<svg class="sign" viewBox="-9 -9 18 18" aria-hidden="true">{mark(kind)}</svg>')
 
@@ -96,7 +98,7 @@ def _spot(row: Row | None) -> Spot | None:
     return None if row is None else Spot(row, _track(row.headline, row.verdict.kind))
 
 
-def _track(cell: Cell, kind: Kind) -> Markup:
+def _track(cell: Cell, kind: VerdictKind) -> Markup:
     parts = [f'<line class="grid" x1="{_x(v)}" x2="{_x(v)}" y1="0" y2="{HEIGHT}"/>' for v in (0, 50, 100)]
     if cell.over_sequences:
         low, high = _x(cell.over_sequences.low), _x(cell.over_sequences.high)

@@ -27,11 +27,11 @@ class Trail:
     """The steps that made one number of one seed."""
 
     title: str
-    steps: tuple[Step, ...]
+    steps: tuple[JobStep, ...]
 
 
 @dataclass(frozen=True)
-class Step:
+class JobStep:
     """One job and its facts as (name, value); `parameters` is JSON or empty."""
 
     title: str
@@ -78,18 +78,18 @@ def trails(evidence: Evidence, row: Row) -> tuple[Trail, ...]:
     return tuple(found)
 
 
-def _shortened(step: Step) -> Step:
+def _shortened(step: JobStep) -> JobStep:
     facts = [*step.facts]
     if step.title == "infer" and step.parameters:
         facts.append(("parameters", " ".join(step.parameters.split())))
-    return Step(step.title, tuple((name, value) for name, value in facts if name in _SHORT))
+    return JobStep(step.title, tuple((name, value) for name, value in facts if name in _SHORT))
 
 
-def _stage(evidence: Evidence, stage: StageEvidence) -> Step:
+def _stage(evidence: Evidence, stage: StageEvidence) -> JobStep:
     node, run = stage.node, stage.run
     title = f"train {node.recipe}/{node.stage}: {node.params.title}"
     if run is None:
-        return Step(title, (("status", "not run"),))
+        return JobStep(title, (("status", "not run"),))
     facts = [
         ("run id", _run_id(evidence, f"{node.method}/{node.recipe}/seed{node.seed}/{node.stage}/")),
         ("status", run.status),
@@ -102,10 +102,10 @@ def _stage(evidence: Evidence, stage: StageEvidence) -> Step:
         *_common(run.provenance),
         *_log(node.study, node.method, node.recipe, node.seed, f"train-{node.stage}", node.journal),
     ]
-    return Step(title, _clean(facts), _json(run.params))
+    return JobStep(title, _clean(facts), _json(run.params))
 
 
-def _selection(evidence: Evidence, run: Run, selected: SelectionRecord) -> Step:
+def _selection(evidence: Evidence, run: Run, selected: SelectionRecord) -> JobStep:
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/select/")),
         ("rule", selected.rule),
@@ -115,13 +115,13 @@ def _selection(evidence: Evidence, run: Run, selected: SelectionRecord) -> Step:
         *_common(selected.provenance),
         *_log(run.study, run.method, run.recipe, run.seed, "select", run.journal("select")),
     ]
-    return Step("select", _clean(facts))
+    return JobStep("select", _clean(facts))
 
 
-def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) -> Step:
+def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) -> JobStep:
     run = entry.run
     if infer is None:
-        return Step("infer", (("status", "not run"),))
+        return JobStep("infer", (("status", "not run"),))
     if infer.taken is not None:
         return _taken(evidence, entry, infer, infer.taken)
     facts = [
@@ -137,10 +137,10 @@ def _inference(evidence: Evidence, entry: Entry, infer: InferenceRecord | None) 
         *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
         ("file", str(entry.inference)),
     ]
-    return Step("infer", _clean(facts), _json(infer.params or dict(entry.variant_params)))
+    return JobStep("infer", _clean(facts), _json(infer.params or dict(entry.variant_params)))
 
 
-def _taken(evidence: Evidence, entry: Entry, infer: InferenceRecord, taken: TakenMasks) -> Step:
+def _taken(evidence: Evidence, entry: Entry, infer: InferenceRecord, taken: TakenMasks) -> JobStep:
     run = entry.run
     known = {None: "", True: ", the file that params/released.yaml names", False: ", another file than we looked at"}
     facts = [
@@ -157,13 +157,13 @@ def _taken(evidence: Evidence, entry: Entry, infer: InferenceRecord, taken: Take
         *_log(run.study, run.method, run.recipe, run.seed, "infer", run.journal("infer")),
         ("file", str(entry.inference)),
     ]
-    return Step("take the published masks", _clean(facts))
+    return JobStep("take the published masks", _clean(facts))
 
 
-def _scoring(evidence: Evidence, entry: Entry, score: ScoreRecord | None) -> Step:
+def _scoring(evidence: Evidence, entry: Entry, score: ScoreRecord | None) -> JobStep:
     run = entry.run
     if score is None:
-        return Step("score", (("status", "not run"),))
+        return JobStep("score", (("status", "not run"),))
     facts = [
         ("run id", _run_id(evidence, f"{run.key}/score/")),
         ("protocol", f"{score.protocol} (benchmark version {entry.benchmark_params.version})"),
@@ -174,7 +174,7 @@ def _scoring(evidence: Evidence, entry: Entry, score: ScoreRecord | None) -> Ste
         *_log(run.study, run.method, run.recipe, run.seed, "score", run.journal("score")),
         ("file", str(entry.score)),
     ]
-    return Step("score", _clean(facts))
+    return JobStep("score", _clean(facts))
 
 
 def _hits(score: ScoreRecord) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vosrepro.base.errors import DataError
-from vosrepro.scoring.counting.jobs import Job
+from vosrepro.scoring.counting.jobs import CountingJob
 from vosrepro.scoring.counting.packing import WORD, Packed, packed
 from vosrepro.scoring.counting.protocols import Protocol
 from vosrepro.scoring.counting.trees import ArrayTree, Tree
@@ -28,7 +28,7 @@ class TruthCache:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
-    def load(self, protocol: Protocol, truth: Tree, job: Job) -> list[Packed] | None:
+    def load(self, protocol: Protocol, truth: Tree, job: CountingJob) -> list[Packed] | None:
         """Planes of the annotations of a job, from the cache or decoded and stored.
 
         Returns:
@@ -56,7 +56,7 @@ class TruthCache:
             _warn("annotations are not cached: %s", error)
         return planes
 
-    def _digest(self, protocol: Protocol, truth: Tree, job: Job) -> str:
+    def _digest(self, protocol: Protocol, truth: Tree, job: CountingJob) -> str:
         import hashlib
 
         rules = (_FORMAT, protocol.labels, protocol.void, job.ids, job.object_id is not None)
@@ -67,7 +67,7 @@ class TruthCache:
             digest.update(data)
         return digest.hexdigest()
 
-    def _read(self, path: Path, job: Job) -> list[Packed] | None:
+    def _read(self, path: Path, job: CountingJob) -> list[Packed] | None:
         try:
             content = np.asarray(np.memmap(path, np.uint8, "r"))
         except (OSError, ValueError):
@@ -89,7 +89,7 @@ def _encode(planes: list[Packed]) -> bytes:
     return zlib.crc32(body).to_bytes(8, "little") + body
 
 
-def _decode(content: np.ndarray, job: Job) -> list[Packed]:
+def _decode(content: np.ndarray, job: CountingJob) -> list[Packed]:
     if (
         content.size < 24
         or content.size % 8

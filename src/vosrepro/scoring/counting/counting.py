@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from vosrepro.scoring.counting.disc import radius
-from vosrepro.scoring.counting.matching import HALO_LIMIT, Matcher, match_plain
+from vosrepro.scoring.counting.matching import HALO_LIMIT, BoundaryMatcher, match_plain
 from vosrepro.scoring.counting.packing import WORD, Box, Packed
 from vosrepro.scoring.counting.scratch import Scratch
 
@@ -26,7 +26,7 @@ class Counter:
 
     def __init__(self) -> None:
         self._scratch = Scratch()
-        self._matchers: dict[int, Matcher] = {}
+        self._matchers: dict[int, BoundaryMatcher] = {}
         self._bytes = np.empty(_TALLY_WORDS, np.uint8)
         self._used = 0
         self._starts: list[int] = []
@@ -68,9 +68,9 @@ class Counter:
         self._used = 0
         self._starts, self._rows = [], []
 
-    def _matcher(self, reach: int) -> Matcher:
+    def _matcher(self, reach: int) -> BoundaryMatcher:
         if reach not in self._matchers:
-            self._matchers[reach] = Matcher(reach, Scratch())
+            self._matchers[reach] = BoundaryMatcher(reach, Scratch())
         return self._matchers[reach]
 
     def _masks(self, truth: Packed, prediction: Packed, k: int, box: Box) -> np.ndarray:

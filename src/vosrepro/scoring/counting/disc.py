@@ -22,7 +22,7 @@ def half_widths(r: int) -> list[int]:
     return [math.isqrt(r * r - dy * dy) for dy in range(r + 1)]
 
 
-class Step(NamedTuple):
+class DilationStep(NamedTuple):
     """Widen the horizontal dilation by `shifts`, one after the other, then use it at rows +-dy."""
 
     shifts: tuple[int, ...]
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 @cache
-def dilation_plan(r: int) -> tuple[Step, ...]:
+def dilation_plan(r: int) -> tuple[DilationStep, ...]:
     """Nested horizontal dilations from narrow to wide, each with the rows of the disc that use it.
 
     A dilation of half-width w grows to w + s without gaps for s <= 2 w + 1.
@@ -46,5 +46,5 @@ def dilation_plan(r: int) -> tuple[Step, ...]:
             shift = min(width - current, 2 * current + 1)
             shifts.append(shift)
             current += shift
-        steps.append(Step(tuple(shifts), tuple(rows[width])))
+        steps.append(DilationStep(tuple(shifts), tuple(rows[width])))
     return tuple(steps)

@@ -12,7 +12,7 @@ from vosrepro.base.errors import VosreproError
 from vosrepro.base.machine import usable_cores
 from vosrepro.scoring.counting.cache import TruthCache
 from vosrepro.scoring.counting.counting import COUNTS, Counter
-from vosrepro.scoring.counting.jobs import Job
+from vosrepro.scoring.counting.jobs import CountingJob
 from vosrepro.scoring.counting.protocols import Protocol
 from vosrepro.scoring.counting.readers import PairReader
 from vosrepro.scoring.counting.scratch import keep_freed_memory
@@ -24,7 +24,7 @@ BLOCKS = 8  # per process, so that all end at about the same time
 MIN_FRAMES = 64  # per process: less work is done before a process has started
 
 
-class Task(NamedTuple):
+class CountingTask(NamedTuple):
     """What all blocks share."""
 
     protocol: Protocol
@@ -33,7 +33,7 @@ class Task(NamedTuple):
     cache: TruthCache | None
 
 
-def count_jobs(task: Task, jobs: Sequence[Job], processes: int) -> list[Counts]:
+def count_jobs(task: CountingTask, jobs: Sequence[CountingJob], processes: int) -> list[Counts]:
     """Count all jobs.
 
     Args:
@@ -54,7 +54,7 @@ def count_jobs(task: Task, jobs: Sequence[Job], processes: int) -> list[Counts]:
     return _in_processes(task, jobs, wanted)
 
 
-def count_job(task: Task, job: Job, counter: Counter) -> Counts:
+def count_job(task: CountingTask, job: CountingJob, counter: Counter) -> Counts:
     """Count the frames of one job.
 
     Raises:
@@ -85,7 +85,7 @@ def _widened(counts: np.ndarray, ids: tuple[int, ...], wider: tuple[int, ...]) -
     return out
 
 
-def _in_processes(task: Task, jobs: Sequence[Job], processes: int) -> list[Counts]:
+def _in_processes(task: CountingTask, jobs: Sequence[CountingJob], processes: int) -> list[Counts]:
     import multiprocessing
     import threading
     from concurrent.futures import ProcessPoolExecutor
@@ -106,18 +106,18 @@ def _in_processes(task: Task, jobs: Sequence[Job], processes: int) -> list[Count
             raise
 
 
-def _begin(task: Task) -> None:
+def _begin(task: CountingTask) -> None:
     """Set up a worker process."""
     global _task, _counter
     keep_freed_memory()
     _task, _counter = task, Counter()
 
 
-_task: Task | None = None
+_task: CountingTask | None = None
 _counter: Counter | None = None
 
 
-def _count_block(job: Job) -> Counts:
+def _count_block(job: CountingJob) -> Counts:
     assert _task is not None
     assert _counter is not None
     return count_job(_task, job, _counter)

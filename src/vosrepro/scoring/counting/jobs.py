@@ -11,7 +11,7 @@ from vosrepro.scoring.counting.protocols import Protocol
 from vosrepro.scoring.counting.trees import Tree
 
 
-class Job(NamedTuple):
+class CountingJob(NamedTuple):
     """Frames of one folder to count.
 
     Attributes:
@@ -32,7 +32,7 @@ class Job(NamedTuple):
     starts: Mapping[int, int]
     object_id: int | None = None
 
-    def blocks(self, size: int) -> list[Job]:
+    def blocks(self, size: int) -> list[CountingJob]:
         """The same work in pieces of at most `size` frames."""
         return [
             self._replace(frames=self.frames[i : i + size], first=self.first + i)
@@ -40,7 +40,7 @@ class Job(NamedTuple):
         ] or [self]
 
 
-def plan_jobs(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str] | None) -> list[Job]:
+def plan_jobs(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str] | None) -> list[CountingJob]:
     """The jobs of one sequence: one, or one per object folder.
 
     Args:
@@ -63,7 +63,7 @@ def plan_jobs(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[in
     return [_plan_folder(protocol, truth, sequence, sequence, None)]
 
 
-def _plan_folder(protocol: Protocol, truth: Tree, sequence: str, folder: str, object_id: int | None) -> Job:
+def _plan_folder(protocol: Protocol, truth: Tree, sequence: str, folder: str, object_id: int | None) -> CountingJob:
     """By the annotations alone."""
     frames = _frames(protocol, truth, folder)
     ids: tuple[int, ...] | None = None
@@ -80,10 +80,10 @@ def _plan_folder(protocol: Protocol, truth: Tree, sequence: str, folder: str, ob
         else:
             raise ProtocolError(_no_objects(truth, folder, frames[0], first))
     scored = frames[1 : _end(protocol, frames)]
-    return Job(sequence, folder, tuple(scored), 1, ids, starts, object_id)
+    return CountingJob(sequence, folder, tuple(scored), 1, ids, starts, object_id)
 
 
-def _plan_starts(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str]) -> Job:
+def _plan_starts(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping[int, str]) -> CountingJob:
     """By the objects of meta.json."""
     frames = _frames(protocol, truth, sequence)
     index = {frame: i for i, frame in enumerate(frames)}
@@ -96,7 +96,7 @@ def _plan_starts(protocol: Protocol, truth: Tree, sequence: str, starts: Mapping
     first = min((index[f] for f in starts.values()), default=len(frames)) + 1
     scored = frames[first : _end(protocol, frames)]
     known = {object_id: index[frame] for object_id, frame in starts.items()}
-    return Job(sequence, sequence, tuple(scored), first, tuple(sorted(starts)), known)
+    return CountingJob(sequence, sequence, tuple(scored), first, tuple(sorted(starts)), known)
 
 
 def _frames(protocol: Protocol, truth: Tree, folder: str) -> list[str]:

@@ -57,14 +57,14 @@ def find_layout(
     if listed_in is None and folder != truth:
         candidates = [truth / "ImageSets" / year / f"{split}.txt" for year in _YEARS.get(protocol.name, ())]
         listed_in = next((path for path in candidates if path.is_file()), None)
-    names = None if listed_in is None else read_list(listed_in)
+    names = None if listed_in is None else read_sequence_list(listed_in)
     if meta is None and protocol.objects == "starts":
         beside = [truth / "meta.json", folder.parent / "meta.json"]
         meta = next((path for path in beside if path.is_file()), None)
     return Layout(folder, names, listed_in, meta)
 
 
-def read_list(path: Path) -> tuple[str, ...]:
+def read_sequence_list(path: Path) -> tuple[str, ...]:
     """Sequence names of a list: one per line, or the image/annotation pairs of DAVIS 2016.
 
     Raises:

@@ -18,7 +18,7 @@ BATCH_WORDS = 6144  # words of one side after which the strips are matched; fits
 HALO_LIMIT = 24  # largest radius for halo words: 3 bytes on either side of 2
 
 
-class Matcher:
+class BoundaryMatcher:
     """Collects boundaries of pairs and counts their matches in batches.
 
     Results are written into the arrays given to `add`, at the latest by `flush`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vosrepro.base.errors import DataError, ProtocolError
-from vosrepro.scoring.counting.jobs import Job
+from vosrepro.scoring.counting.jobs import CountingJob
 from vosrepro.scoring.counting.packing import (
     VOID,
     Packed,
@@ -26,7 +26,7 @@ class PairReader:
         ids: the objects; grows while reading if the protocol takes every label that occurs.
     """
 
-    def __init__(self, protocol: Protocol, truth: Tree, predictions: Tree, job: Job) -> None:
+    def __init__(self, protocol: Protocol, truth: Tree, predictions: Tree, job: CountingJob) -> None:
         self._protocol = protocol
         self._truth = truth
         self._predictions = predictions
@@ -93,7 +93,7 @@ class PairReader:
             extra = next(v for v in labels_in(image) if v not in self.ids)
             raise ProtocolError(
                 f"{self._where(self._predictions, frame)}: id {extra} is predicted, but the objects "
-                f"there are {listed(self.ids)}: predict only ids of the given masks"
+                f"there are {ids_in_words(self.ids)}: predict only ids of the given masks"
             )
         return packed
 
@@ -115,7 +115,7 @@ class PairReader:
         return f"{tree.name}: sequence '{self._job.folder}', frame '{frame}'"
 
 
-def listed(ids: Sequence[int]) -> str:
+def ids_in_words(ids: Sequence[int]) -> str:
     """Ids for a sentence: "1..4", "1, 3" or "none"."""
     if not ids:
         return "none"

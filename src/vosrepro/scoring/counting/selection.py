@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vosrepro.base.errors import ProtocolError
-from vosrepro.scoring.counting.jobs import Job
+from vosrepro.scoring.counting.jobs import CountingJob
 from vosrepro.scoring.counting.protocols import Protocol
-from vosrepro.scoring.counting.readers import listed
+from vosrepro.scoring.counting.readers import ids_in_words
 
 
 class Counts(NamedTuple):
@@ -38,7 +38,7 @@ class ObjectCounts(NamedTuple):
     sizes: np.ndarray
 
 
-def select(protocol: Protocol, job: Job, counted: Counts, results: str) -> list[ObjectCounts]:
+def select_counts(protocol: Protocol, job: CountingJob, counted: Counts, results: str) -> list[ObjectCounts]:
     """The objects and frames that the protocol scores.
 
     Args:
@@ -62,7 +62,7 @@ def select(protocol: Protocol, job: Job, counted: Counts, results: str) -> list[
     return selected
 
 
-def _first_scored(protocol: Protocol, job: Job, counted: Counts, k: int) -> int | None:
+def _first_scored(protocol: Protocol, job: CountingJob, counted: Counts, k: int) -> int | None:
     """Index into job.frames of an object's first scored frame; None if it is no object."""
     if protocol.objects in ("to maximum", "single"):
         return 0
@@ -76,12 +76,12 @@ def _first_scored(protocol: Protocol, job: Job, counted: Counts, k: int) -> int 
     return int(in_truth[0]) + 1 if in_truth.size else None
 
 
-def _refuse_unknown(protocol: Protocol, job: Job, counted: Counts, k: int, results: str) -> None:
+def _refuse_unknown(protocol: Protocol, job: CountingJob, counted: Counts, k: int, results: str) -> None:
     predicted = np.flatnonzero(counted.counts[:, k, 2])
     if protocol.extra == "refuse" and predicted.size:
         frame = job.frames[int(predicted[0])]
         known = [i for n, i in enumerate(counted.ids) if counted.counts[:, n, 1].any()]
         raise ProtocolError(
             f"{results}: sequence '{job.folder}', frame '{frame}': id {counted.ids[k]} is predicted, but "
-            f"the objects of the annotations are {listed(known)}: predict only ids of the given masks"
+            f"the objects of the annotations are {ids_in_words(known)}: predict only ids of the given masks"
         )

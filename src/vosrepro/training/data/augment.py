@@ -26,7 +26,7 @@ from vosrepro.training.data import geometry, tps
 
 MEAN_COLOR = (124, 116, 104)
 
-Clip = tuple[list[np.ndarray], list[np.ndarray]]
+ImagesAndMasks = tuple[list[np.ndarray], list[np.ndarray]]
 _NEAREST, _BICUBIC = Image.Resampling.NEAREST, Image.Resampling.BICUBIC
 _GREY_SHARE = 0.05
 _TPS_SHARE = 0.33
@@ -38,9 +38,9 @@ class Preset:
     """An augmentation and the kind of clips it is for."""
 
     kind: str
-    augment: Callable[..., Clip]
+    augment: Callable[..., ImagesAndMasks]
 
-    def configured(self, options: Mapping[str, Any], *, name: str) -> Callable[..., Clip]:
+    def configured(self, options: Mapping[str, Any], *, name: str) -> Callable[..., ImagesAndMasks]:
         """The augmentation with the options of params.
 
         Raises:
@@ -64,7 +64,7 @@ def full_static(
     masks: Sequence[np.ndarray],
     size: tuple[int, int],
     rng: np.random.Generator,
-) -> Clip:
+) -> ImagesAndMasks:
     """Frames of a pseudo video from copies of one image with a soft mask (stage 0)."""
     image, mask = Image.fromarray(images[0]), Image.fromarray(masks[0])
     matrix = geometry.affine(*image.size, scale=rng.uniform(0.8, 1.5))
@@ -88,7 +88,7 @@ def _static_pair(
         shear_degrees=rng.uniform(-10, 10),
     )
     image, mask = _warp(image, matrix, _BICUBIC), _warp(mask, matrix, _BICUBIC)
-    covering = geometry.cover(*image.size, size)
+    covering = geometry.covering_size(*image.size, size)
     image, mask = image.resize(covering, _BICUBIC), mask.resize(covering, _NEAREST)
     left = int(rng.integers(covering[0] - size[1] + 1))
     top = int(rng.integers(covering[1] - size[0] + 1))
@@ -109,7 +109,7 @@ def full_video(
     rng: np.random.Generator,
     *,
     smallest_crop: float = 0.36,
-) -> Clip:
+) -> ImagesAndMasks:
     """Frames of a real video with label maps (stage 2); all share one crop and one flip."""
     mirrored = rng.random() < 0.5
     height, width = masks[0].shape
@@ -137,7 +137,7 @@ def full_bl30k(
     masks: Sequence[np.ndarray],
     size: tuple[int, int],
     rng: np.random.Generator,
-) -> Clip:
+) -> ImagesAndMasks:
     """As `full_video` with smaller crops (stage 1)."""
     return full_video(images, masks, size, rng, smallest_crop=0.25)
 
@@ -220,13 +220,13 @@ def mini_static(
     *,
     degrees: float = 20.0,
     shear_degrees: float = 10.0,
-) -> Clip:
+) -> ImagesAndMasks:
     """`full_static` without the spline, composed into one bilinear warp per frame."""
     height, width = masks[0].shape
     sequence = geometry.affine(width, height, scale=rng.uniform(0.8, 1.5))
     if rng.random() < 0.5:
         sequence = geometry.flip(width) @ sequence
-    covering = geometry.cover(width, height, size)
+    covering = geometry.covering_size(width, height, size)
     stretch = geometry.crop_resize(0, 0, width, height, (covering[1], covering[0]))
     table = _color_table(0.1, rng)
     frames, soft = [], []
@@ -255,7 +255,7 @@ def mini_video(
     smallest_crop: float = 0.36,
     degrees: float = 15.0,
     shear_degrees: float = 10.0,
-) -> Clip:
+) -> ImagesAndMasks:
     """`full_video` composed into one bilinear warp per frame, with a cheap change of colors."""
     height, width = masks[0].shape
     left, top, w, h = geometry.random_crop_box(width, height, (smallest_crop, 1.0), rng)
@@ -327,7 +327,7 @@ def resize_video(
     rng: np.random.Generator,  # noqa: ARG001, every preset is given one
     *,
     interpolation: str = "area",
-) -> Clip:
+) -> ImagesAndMasks:
     """Frames stretched to the size, labels with nearest; nothing is drawn.
 
     Source: andr345/frtm-vos: lib/training_datasets.py names "area" on DAVIS and for high frames, else "cubic", but
@@ -345,7 +345,7 @@ def mirror_crop_video(
     masks: Sequence[np.ndarray],
     size: tuple[int, int],
     rng: np.random.Generator,
-) -> Clip:
+) -> ImagesAndMasks:
     """One flip for all frames, and for each frame a crop at its own scale that keeps most of its object.
 
     A crop is drawn anew, five times at most, until it keeps more than half of the frame's object pixels.

@@ -45,7 +45,7 @@ def pixel_matrix(matrix: np.ndarray) -> np.ndarray:
     return (back @ matrix @ half)[:2]
 
 
-def cover(width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
+def covering_size(width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
     """Width and height of an image scaled so that it just covers `size` (height, width)."""
     if size[0] * width >= size[1] * height:
         return max(size[1], int(size[0] * width / height)), size[0]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vosrepro.datasets.sets.imagenet import LabeledImage
     from vosrepro.methods.common.classification import Classifier
     from vosrepro.study.params import ClipParams, Study
-    from vosrepro.training.job import Job
+    from vosrepro.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def random_crop(image: np.ndarray, size: tuple[int, int], rng: np.random.Generat
 # ---------------------------------------------------------------------------------------- validation
 
 
-def validation(job: Job, study: Study) -> Callable[[], None] | None:
+def validation(job: TrainingJob, study: Study) -> Callable[[], None] | None:
     """What a stage of images does at each checkpoint: log "val/top1" and "val/top5" in percent.
 
     None for other stages, and for a network without a class head.
@@ -132,7 +132,7 @@ def validation(job: Job, study: Study) -> Callable[[], None] | None:
     return validate
 
 
-def accuracy(job: Job, classifier: Classifier, images: Sequence[LabeledImage]) -> dict[str, float]:
+def accuracy(job: TrainingJob, classifier: Classifier, images: Sequence[LabeledImage]) -> dict[str, float]:
     """Top-1 and top-5 of the present weights over all images, each counted once by one of the ranks.
 
     A broken image counts as wrong.

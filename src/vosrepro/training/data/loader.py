@@ -54,7 +54,7 @@ class Cache:
         return array
 
 
-class Clips(Dataset):
+class StageSamples(Dataset):
     """All samples of a stage, addressed by (step, index in the global batch)."""
 
     def __init__(self, node: StageNode, items: list[Item], *, cache_bytes: int = _CACHE_BYTES) -> None:
@@ -142,7 +142,7 @@ def make_loader(node: StageNode, items: list[Item], *, share: range, first: int,
         pin: whether batches go to page-locked memory, for copies to a GPU.
     """
     workers = node.params.loader_workers
-    clips = Clips(node, items, cache_bytes=_CACHE_BYTES // max(1, workers))
+    clips = StageSamples(node, items, cache_bytes=_CACHE_BYTES // max(1, workers))
     return DataLoader(
         clips,
         batch_sampler=_Steps(share, first, node.params.steps),  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def batches(loader: DataLoader) -> Iterator[Iterator[dict[str, torch.Tensor]]]:
             end()
 
 
-def _shares(clips: Clips, share: range, first: int, workers: int) -> bool:
+def _shares(clips: StageSamples, share: range, first: int, workers: int) -> bool:
     """Whether the batches of all workers fit into shared memory, judged by the first sample."""
     sample = clips.__getitems__([(first, share[0])]) if len(clips) and len(share) else []
     if isinstance(sample, VosreproError) or not sample:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vosrepro.methods.parts.boxes import squares
-from vosrepro.methods.parts.combine import blend, combine_parts
+from vosrepro.methods.parts.combine import blend_parts, combine_parts
 from vosrepro.methods.parts.model import MASK_SIDES, PartsNet, halves
 
 
@@ -57,6 +57,6 @@ def guess_earlier(
     for b in range(batch):
         base, _ = combine_parts(wholes[b : b + 1], weight.new_ones(1), boxes[b, :1], size)
         parts, covered = combine_parts(values[b], weight[b, 1:], boxes[b, 1:], size)
-        found.append(blend(base, parts, covered, share=share_object))
+        found.append(blend_parts(base, parts, covered, share=share_object))
     soft = torch.stack(found)
     return soft**2 / (soft**2 + (1 - soft) ** 2)  # what merging makes of a single object

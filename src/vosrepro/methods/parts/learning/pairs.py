@@ -42,7 +42,7 @@ def whole_squares(boxes: torch.Tensor) -> torch.Tensor:
     return torch.cat([center, side.clamp_min(8)], dim=1)
 
 
-def draw_parts(masks: torch.Tensor, *, count: int, side_px: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
+def pick_parts(masks: torch.Tensor, *, count: int, side_px: tuple[float, float]) -> tuple[torch.Tensor, torch.Tensor]:
     """Part 0 and `count` random parts of each object.
 
     Args:
