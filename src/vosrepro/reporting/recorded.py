@@ -30,7 +30,7 @@ _NOTE = "mlflow.note.content"
 
 
 def record_report(table: Table, pages: Sequence[Path]) -> None:
-    """Give MLflow verdicts, scores and pages of a study, of the files that `render_pages` wrote: its first page first."""
+    """Give MLflow verdicts, scores and pages of a study, from the files of `render_pages`, its first page first."""
     root = pages[0].parent
     shown = [page for page in pages if page.suffix == ".html"]
     files = [(page, "" if page.parent == root else page.parent.relative_to(root).as_posix()) for page in shown]
