@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vosrepro.base.types import Method, Paper
 from vosrepro.reporting.pages import formats
-from vosrepro.reporting.pages.cards import render_card
+from vosrepro.reporting.pages.cards import card_of, render_card
 from vosrepro.reporting.pages.charts import (
     Axis,
     Mark,
@@ -90,8 +91,7 @@ def test_cards_show_html_as_text_and_keep_only_outside_links() -> None:
         (formats.points, -1.5, "−1.5"),
         (formats.signed, -0.04, "±0.0"),
         (formats.signed, -2.0, "−2.0"),
-        (formats.duration, 61.0, "61 s"),
-        (formats.duration, 7300.0, "2.0 h"),
+        (formats.FILTERS["duration"], None, "–"),
         (formats.megabytes, 1234.0, "1.2 GB"),
         (formats.rate, 9.754, "9.75"),
         (formats.metric_heading, "J-Recall", "J recall"),
@@ -106,3 +106,12 @@ def test_numbers_are_written_as_promised(function, value, text: str) -> None:
 
 def test_axis_of_nothing_is_still_an_axis() -> None:
     assert Axis.around([math.nan], "x").high > Axis.around([], "x").low
+
+
+def test_a_method_without_a_card_shows_its_idea_and_where_it_was_published():
+    paper = Paper("Bright & Dark", "ICCV 2030", "https://example.org/bright", code="them/bright")
+    card = card_of(Method("bright", "Bright is object.", segmenter=lambda: None, paper=paper))
+    assert card.lead == "Bright is object."
+    assert re.findall(r'href="([^"]+)"', card.body) == ["https://example.org/bright", "https://github.com/them/bright"]
+    assert "Bright &amp; Dark" in card.body and "ICCV 2030" in card.body
+    assert "href" not in card_of(Method("bright", "Bright is object.", segmenter=lambda: None)).body

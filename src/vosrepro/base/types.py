@@ -6,7 +6,7 @@ Nothing here imports torch at run time, so scoring and reporting can use these n
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def names_cache(argument: str) -> bool:
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method was published."""
+    """Where a method was published; `code` is its repository on GitHub, as owner/name."""
 
     title: str
     venue: str
@@ -158,7 +158,7 @@ class Method:
 
     Attributes:
         name: key in the registry, in params/ and in every path.
-        summary: one sentence on the idea.
+        summary: one sentence on the idea; with `paper` the page of a method that has no card in README.md.
         paper: the publication, or None for a floor.
         segmenter: `segmenter(model, **variant) -> Segmenter`; `model` is None for a method without
             weights.
@@ -173,7 +173,6 @@ class Method:
             network of the next (e.g. added input channels); identity if None.
         convert: `convert(released) -> state`: pure key map from the upstream checkpoint; refuses
             missing and unknown keys.
-        multi_object: whether one model call handles several objects.
         prepare: `prepare(model, precision=...) -> model`: a copy for inference only, with the same
             outputs up to rounding, but faster (e.g. folded normalization, half precision).
         correspond: `correspond(model, source, target) -> methods.common.correspondence.Correspondence`:
@@ -194,13 +193,11 @@ class Method:
     train_step: Callable[..., dict[str, torch.Tensor]] | None = None
     transfer: Callable[[dict[str, torch.Tensor], nn.Module], dict[str, torch.Tensor]] | None = None
     convert: Callable[[Mapping[str, Any]], dict[str, torch.Tensor]] | None = None
-    multi_object: bool = True
     prepare: Callable[..., nn.Module] | None = None
     correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
     classifier: Callable[[nn.Module], Any] | None = None
     draw: Callable[..., np.ndarray] | None = None
     tries_kernels: bool = False
-    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trainable(self) -> bool:

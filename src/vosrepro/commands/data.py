@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vosrepro.base.errors import ConfigError, DataError
 from vosrepro.base.targets import Place, SourcePath, TargetPath
+from vosrepro.base.units import size
 from vosrepro.datasets.sets.folders import SOURCES
 from vosrepro.study.params import DataParams
 from vosrepro.study.paths import data_manifest
@@ -263,7 +264,7 @@ def _show(manifest: dict[str, Any]) -> None:
     for part, facts in manifest["parts"].items():
         print(
             f"{part:<{width}}  {_of_official(facts):>14} videos or images, {facts['frames']:>8} frames, "
-            f"{facts['masks']:>8} masks, {facts['bytes'] / 1e6:>10.1f} MB, "
+            f"{facts['masks']:>8} masks, {size(facts['bytes']):>13}, "
             f"{facts['digest_of']} {facts['digest']}"
         )
     print(f"complete: {manifest['root']}, digest {manifest['digest']}")

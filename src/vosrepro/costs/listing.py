@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vosrepro.base.units import duration, size
 from vosrepro.costs.jobs import MASK_BYTES, SELECTION
 from vosrepro.costs.schedule import Schedule, ScheduledJob, schedule
 
@@ -112,7 +113,7 @@ class _Marks:
     def __call__(self, time: Time) -> str:
         """A time with the mark of its basis."""
         letter = self._letters.setdefault(time.basis, _letter(len(self._letters)))
-        return f"{_duration(time.seconds)} {letter}"
+        return f"{duration(time.seconds)} {letter}"
 
     def lines(self) -> list[str]:
         """What the letters mean."""
@@ -143,7 +144,7 @@ def _stages(jobs: Sequence[JobCost], marks: _Marks) -> list[str]:
                 _work(job),
                 marks(job.time),
                 _hours(job.device_hours),
-                _size(job.disk_bytes),
+                size(job.disk_bytes),
                 begin,
                 data,
             )
@@ -179,7 +180,7 @@ def _runs(plan: Plan, jobs: Sequence[JobCost], marks: _Marks) -> list[str]:
         total = add_up(job for job in found if job is not None)
         cells = ["-" if job is None else _least(job, marks) for job in found]
         device = [job for job in found[:2] if job is not None]
-        rows.append((run.key, *cells, _hours_of(device), _size(total.disk_bytes)))
+        rows.append((run.key, *cells, _hours_of(device), size(total.disk_bytes)))
     return _table(rows, left=(0,))
 
 
@@ -202,7 +203,7 @@ def _entries(entries: Sequence[EntryCost], marks: _Marks) -> list[str]:
                 marks(cost.frame),
                 marks(cost.infer),
                 marks(cost.score) if scoring else "-",
-                _size(cost.disk_bytes),
+                size(cost.disk_bytes),
                 scoring or "server only",
             )
         )
@@ -244,7 +245,7 @@ def _sums(jobs: Sequence[JobCost]) -> list[str]:
         mine = [job for job in jobs if name in (job.method, "all")]
         cells = [_hours_of([job for job in mine if job.kind == kind]) for kind in _KINDS]
         total = add_up(mine)
-        rows.append((name, *cells, _hours_of(mine), _size(total.disk_bytes), str(total.jobs), str(total.unknown)))
+        rows.append((name, *cells, _hours_of(mine), size(total.disk_bytes), str(total.jobs), str(total.unknown)))
     return _table(rows, left=(0,), indent="")
 
 
@@ -262,15 +263,15 @@ def _walls(jobs: Sequence[JobCost], known: Known) -> list[str]:
     total = add_up(jobs)
     devices = f"{known.gpus} device{'s' if known.gpus > 1 else ''}"
     lines = [
-        f"disk: {total.disk_bytes / 1e9:.1f} GB of checkpoints, resume states and masks (about "
+        f"disk: {size(total.disk_bytes)} of checkpoints, resume states and masks (about "
         f"{MASK_BYTES} bytes a mask of 480 x 854); data and caches not counted",
         "hours of scoring are those of one core, which no device waits for",
     ]
     if total.seconds == 0:
         return [*lines, "time: nothing of it is measured; --sustained TFLOPS estimates it from counted work"]
     plan = planned(jobs, known.gpus)
-    lines.append(f"longest chain: {_duration(plan.chain_seconds)}: {' > '.join(plan.chain)}")
-    lines.append(f"wall time on {devices}: {_duration(plan.wall_seconds)}, jobs with the longest chain first")
+    lines.append(f"longest chain: {duration(plan.chain_seconds)}: {' > '.join(plan.chain)}")
+    lines.append(f"wall time on {devices}: {duration(plan.wall_seconds)}, jobs with the longest chain first")
     if total.unknown:
         lines.append(f"of {total.unknown} of {total.jobs} jobs something is not known; it counts as nothing above")
     return lines
@@ -285,26 +286,8 @@ def _table(rows: Sequence[Sequence[str]], *, left: tuple[int, ...], indent: str 
     return [indent + "  ".join(side(cell, w) for side, cell, w in zip(sides, row, widths, strict=True)) for row in rows]
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    if seconds >= 100 * _HOUR:
-        return f"{seconds / _HOUR / 24:.1f} d"
-    if seconds >= _HOUR:
-        return f"{seconds / _HOUR:.1f} h"
-    if seconds >= 60:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds:.1f} s" if seconds >= 1 or not seconds else f"{1000 * seconds:.1f} ms"
-
-
 def _hours(hours: float | None) -> str:
     return "?" if hours is None else f"{hours:.1f}"
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return "?"
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 # -------------------------------------------------------------------------------------------- JSON

@@ -21,6 +21,7 @@ import torch
 
 from vosrepro.base.errors import BusyError, DataError
 from vosrepro.base.files import atomic, file_digest
+from vosrepro.base.units import size
 from vosrepro.study.integrity import set_aside
 from vosrepro.study.paths import STAGE_METRICS, STATE, checkpoint
 from vosrepro.tracking.processes import Lock, Process
@@ -143,8 +144,8 @@ def check_free_space(folder: Path, need_bytes: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < need_bytes:
         raise DataError(
-            f"{folder} has {free / 2**20:.0f} MiB free, but weights and resume state of this training "
-            f"need about {need_bytes / 2**20:.0f} MiB: free space, then run again"
+            f"{folder} has {size(free)} free, but weights and resume state of this training "
+            f"need about {size(need_bytes)}: free space, then run again"
         )
 
 

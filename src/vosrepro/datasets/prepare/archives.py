@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vosrepro.base.errors import DataError
+from vosrepro.base.units import size
 
 #: No official archive unpacks to more.
 MAX_BYTES = 400 * 10**9
@@ -176,7 +177,7 @@ def _write_members(archive: Path, work: Path, max_bytes: int) -> int:
                 total += len(data)
                 if total > max_bytes:
                     raise DataError(
-                        f"{archive} unpacks to more than {max_bytes / 1e9:.1f} GB, which is more than there is "
+                        f"{archive} unpacks to more than {size(max_bytes)}, which is more than there is "
                         "room for or any official archive has: nothing was extracted"
                     )
                 file.write(data)

@@ -23,8 +23,4 @@ METHOD = Method(
     transfer=transfer,
     classifier=classifier,
     draw=draw_parts,
-    notes={
-        "origin": "the thesis repository holds ImageNet training, a box tracker and unfinished parts code; it "
-        "has no score on any video benchmark. What joins parts into masks is our completion",
-    },
 )

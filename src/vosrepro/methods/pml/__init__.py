@@ -12,16 +12,11 @@ METHOD = Method(
         title="Blazingly Fast Video Object Segmentation with Pixel-Wise Metric Learning",
         venue="CVPR 2018",
         url="https://arxiv.org/abs/1804.03131",
-        code="https://github.com/sydney0zq/PML",
+        code="sydney0zq/PML",
     ),
     segmenter=PMLSegmenter,
     build=build,
     train_step=train_step,
     transfer=transfer,
     convert=convert,
-    notes={
-        "reproduction": "sydney0zq/PML, which does not run as published; the profile 'seed' does what "
-        "its code does, the profile 'paper' what the paper describes, with our choices where it is silent",
-        "online adaptation": "defined by us: the paper reports its effect, its details could not be read",
-    },
 )

@@ -10,6 +10,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from vosrepro.base.types import Method
+
 _METHODS = Path(__file__).parents[2] / "methods"
 
 
@@ -21,12 +23,23 @@ class Card:
     body: Markup
 
 
-def load_card(method: str) -> Card | None:
-    """Read and render the card of a method; None when it has none yet."""
+def load_card(method: str) -> Card:
+    """Read and render the card of a method; of one from another package, what it says of itself."""
     path = _METHODS / method.replace("-", "_") / "README.md"
-    if not path.is_file():
-        return None
-    return render_card(path.read_text(encoding="utf-8"))
+    if path.is_file():
+        return render_card(path.read_text(encoding="utf-8"))
+    from vosrepro.methods import get_method
+
+    return card_of(get_method(method))
+
+
+def card_of(method: Method) -> Card:
+    """The idea of a method, and where it was published."""
+    paper, where = method.paper, ""
+    if paper is not None:
+        code = f"; code: [{paper.code}](https://github.com/{paper.code})" if paper.code else ""
+        where = f"\n\n[{paper.title}]({paper.url}), {paper.venue}{code}."
+    return render_card(method.summary + where)
 
 
 def render_card(text: str) -> Card:

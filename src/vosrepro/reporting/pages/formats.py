@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from vosrepro.base import units
+
 NOTHING = "–"
 
 
@@ -25,20 +29,9 @@ def rate(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as s, min or h."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def megabytes(value: float | None) -> str:
-    """MB (10^6 bytes), or GB from 1000 on."""
-    if value is None:
-        return NOTHING
-    return f"{value / 1000:.1f} GB" if value >= 1000 else f"{value:.0f} MB"
+    """MB as `vosrepro.base.units.size` writes bytes."""
+    return units.size(None if value is None else value * 1e6, unknown=NOTHING)
 
 
 def short(digest: str | None, digits: int = 10) -> str:
@@ -62,7 +55,7 @@ FILTERS = {
     "points": points,
     "signed": signed,
     "rate": rate,
-    "duration": duration,
+    "duration": partial(units.duration, unknown=NOTHING),
     "megabytes": megabytes,
     "short": short,
     "metric_heading": metric_heading,

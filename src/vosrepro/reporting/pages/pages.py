@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vosrepro.base.files import write_json, write_text
+from vosrepro.base.units import size
 from vosrepro.reporting.compare import Difference, StudyComparison
 from vosrepro.reporting.correspondences import load_pairs, load_parts
 from vosrepro.reporting.evidence.candidates import choices
@@ -86,7 +87,7 @@ def render_pages(
             pages[out / folder / f"{method}-correspondences.html"] = page
     for path, text in pages.items():
         write_text(path, text)
-        log.info("%s: %.2f MB", path, len(text.encode()) / 1e6)
+        log.info("%s: %s", path, size(len(text.encode())))
     return [*pages, *(write_outlets(table) if outlets and not partial else [])]
 
 
