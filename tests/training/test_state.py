@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import sys
 
 import pytest
 import torch
@@ -15,12 +16,14 @@ from vosrepro.training.state import StateFolder, check_free_space
 @contextlib.contextmanager
 def files_end_at(size):
     """No file may grow beyond `size` bytes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before, written = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # or what is imported meanwhile is kept cut off, and breaks every later import
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = written
 
 
 def test_a_state_that_does_not_fit_leaves_the_one_before(tmp_path):
