@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _MB = 1e6
+_CPUINFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last is ARM's
 
 
 def usable_cores() -> int:
@@ -54,6 +56,15 @@ def pick_device(name: str, *, local_rank: int = 0) -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 itself; others emulate it, which takes longer than float32."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return not _BF16_FLAGS.isdisjoint(_cpu_flags())
 
 
 def peak_memory(device: torch.device) -> dict[str, float | None]:
@@ -118,9 +129,20 @@ def _quota() -> str:
         return ""
 
 
+def _cpu_flags() -> set[str]:
+    """What the processor can do, in the kernel's words; empty where the kernel does not say."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next(
+        (set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))), set()
+    )
+
+
 def _cpu_name() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in _CPUINFO.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

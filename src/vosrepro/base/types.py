@@ -181,6 +181,8 @@ class Method:
             class of single images; None if the network has no class head.
         draw: `draw(image, view, scale=n) -> image`: puts the `view` of a segmenter (see `Viewed`) into a frame,
             uint8 (H, W, 3) to uint8 (nH, nW, 3).
+        bf16_equal_share: share of pixels whose label is the same in bfloat16 as in float32, on the recipe and
+            videos that the card in README.md names, as `vosrepro bench precision` measured it; None: unknown.
         tries_kernels: whether the published evaluation lets cuDNN try its algorithms for each new size
             (`torch.backends.cudnn.benchmark`), which its published speed then depends on.
     """
@@ -197,6 +199,7 @@ class Method:
     correspond: Callable[[nn.Module, Frame, Frame], Any] | None = None
     classifier: Callable[[nn.Module], Any] | None = None
     draw: Callable[..., np.ndarray] | None = None
+    bf16_equal_share: float | None = None
     tries_kernels: bool = False
 
     @property

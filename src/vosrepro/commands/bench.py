@@ -7,6 +7,7 @@ vosrepro bench work    floating-point operations of a study's samples and frames
 vosrepro bench pml     metric learning's search and bilateral solver beside the forms they replace
 vosrepro bench target  target models' solver and the reuse gate beside the forms they replace
 vosrepro bench parts   all parts in one correlation beside a loop over parts; classification
+vosrepro bench precision   masks in bfloat16 beside those in float32, with trained weights
 vosrepro bench gpu-check   all of this that a GPU should do, in minutes, against the goals
 """
 
@@ -25,6 +26,7 @@ _MODULES = {
     "pml": "vosrepro.lab.pml",
     "target": "vosrepro.lab.target",
     "parts": "vosrepro.lab.parts",
+    "precision": "vosrepro.lab.precision",
     "gpu-check": "vosrepro.lab.gpu_check",
 }
 

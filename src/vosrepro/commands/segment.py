@@ -90,6 +90,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", help="with --size: a recipe of that size, which tells the network")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    add(
+        "--precision",
+        choices=("fp32", "bf16", "auto"),
+        default="fp32",
+        help="auto: bf16 where the machine computes in it and the method's card says masks stay (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -133,10 +139,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace) -> Any:
-    from vosrepro.base.machine import pick_device
+    from vosrepro.base.machine import computes_bf16, pick_device
     from vosrepro.inference.own.own_clip import OwnClip, assign_masks, open_images, preview
     from vosrepro.inference.own.segment import ClipJob
     from vosrepro.inference.own.setup import find_setup
+    from vosrepro.methods import get_method
+    from vosrepro.methods.common.precision import resolve_precision
 
     setup = find_setup(
         args.method,
@@ -150,15 +158,16 @@ def _job(args: argparse.Namespace) -> Any:
     masks = assign_masks(args.masks, images.frame_names)
     if args.preview:
         images, masks = preview(images, masks, args.preview)
-    clip = OwnClip(images, masks)
+    clip, device = OwnClip(images, masks), pick_device(args.device)
     return ClipJob(
         clip,
         setup,
         args.out or Path(f"{images.name}-{args.method}-{'preview' if args.preview else 'masks'}"),
-        pick_device(args.device),
+        device,
         _short_side(args.short_side, setup.input_short_side_px, clip),
         args.memory or None,
         force=args.force,
+        precision=resolve_precision(get_method(setup.method), args.precision, native=computes_bf16(device)),
     )
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vosrepro.base.errors import ConfigError
-from vosrepro.base.machine import device_name, hardware, peak_memory, pick_device
+from vosrepro.base.machine import computes_bf16, device_name, hardware, peak_memory, pick_device
 from vosrepro.base.targets import Place
 from vosrepro.base.types import Previewing, without_start_weights
 from vosrepro.inference.clock import FrameClock, FrameTime, summarize
 from vosrepro.methods import get_method
+from vosrepro.methods.common.precision import resolve_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=size_argument, default=(480, 854), help="HEIGHTxWIDTH (default: 480x854)")
     add("--frames", type=int, default=50, help="frames of the video (default: %(default)s)")
     add("--objects", type=int, default=1, help="objects in the first frame (default: %(default)s)")
-    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    add("--precision", choices=("fp32", "bf16", "fp16", "auto"), default="fp32")
     add("--tf32", action="store_true", help="let convolutions and products round to TF32 (CUDA)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--threads", type=int, help="CPU threads of torch (default: its own choice)")
@@ -86,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
     _set_backend(device, tf32=args.tf32)
     method = get_method(args.method)
     network, settings = _parameters(args)
+    if args.precision == "auto":
+        args.precision = resolve_precision(method, "auto", native=computes_bf16(device))
     video, mask = generated_video(args.frames, args.size, objects=args.objects, device=device)
     model = _model(method, network, args.precision, device)
 

@@ -170,7 +170,7 @@ def asked_import(recipe: Any, model: Mapping[str, Any], method: str) -> str:
     return value_digest([recipe.model_dump(mode="json", exclude={"title"}), dict(model), code_of("import", method)])
 
 
-def clip_request(
+def clip_request(  # noqa: PLR0913, options by name
     *,
     frames: Any,
     masks: Mapping[str, str],
@@ -179,6 +179,7 @@ def clip_request(
     settings: Mapping[str, Any],
     short_side_px: int | None,
     weights: str | None,
+    precision: str = "fp32",
 ) -> str:
     """What a person asks for when a clip of their own is segmented, whichever code does it.
 
@@ -190,8 +191,10 @@ def clip_request(
         settings: arguments of the segmenter.
         short_side_px: the size at which it runs; None: the clip's.
         weights: SHA-256 of the weights file.
+        precision: in which the masks are made, never "auto".
     """
-    return value_digest([frames, dict(masks), method, dict(model), dict(settings), short_side_px, weights])
+    asked = [frames, dict(masks), method, dict(model), dict(settings), short_side_px, weights]
+    return value_digest(asked if precision == "fp32" else [*asked, precision])
 
 
 def clip_identity(request: str, method: str) -> str:

@@ -131,12 +131,18 @@ def build_model(
 
 
 def inference_model(
-    method: str, model: Mapping[str, Any], *, weights: Path | None, seed: int, device: torch.device
+    method: str,
+    model: Mapping[str, Any],
+    *,
+    weights: Path | None,
+    seed: int,
+    device: torch.device,
+    precision: str = "fp32",
 ) -> nn.Module | None:
-    """As `build_model`, then the method's own faster copy for inference, if it has one."""
+    """As `build_model`, then the method's own faster copy for inference in a precision, if it has one."""
     network = build_model(method, model, weights=weights, seed=seed, device=device)
     prepare = get_method(method).prepare
-    return network if network is None or prepare is None else prepare(network)
+    return network if network is None or prepare is None else prepare(network, precision=precision)
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str) -> None:

@@ -25,7 +25,6 @@ from vosrepro.inference.own.own_clip import OwnClip
 from vosrepro.inference.own.segment import ClipJob, asked_of, close_record, request_of, results_of
 from vosrepro.methods import get_method
 from vosrepro.study.digests import clip_identity
-from vosrepro.weights.files import inference_model
 
 if TYPE_CHECKING:
     from vosrepro.base.types import Segmenter
@@ -125,7 +124,7 @@ def correct_clip(
     rest = _Rest(job.clip, place, mask)
     rest.check()
     setup = job.setup
-    model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
+    model = job.network()
     segmenter = get_method(setup.method).segmenter(model, **job.settings)
     again = place > first and isinstance(segmenter, Correctable)
     rest.warn(remembered=again)

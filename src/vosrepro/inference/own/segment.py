@@ -34,6 +34,7 @@ from vosrepro.inference.own.own_clip import Beginning, FolderImages, Images, Own
 from vosrepro.inference.own.snapshot import load_segmenter, save_segmenter
 from vosrepro.inference.runner import Result, segment_video
 from vosrepro.methods import get_method
+from vosrepro.methods.common.precision import Precision, settings_in
 from vosrepro.study.digests import clip_identity, clip_request
 from vosrepro.weights.files import inference_model
 
@@ -64,6 +65,7 @@ class ClipJob:
     short_side_px: int | None
     memory_entries: int | None = MEMORY_ENTRIES
     force: bool = False
+    precision: Precision = "fp32"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,7 +75,13 @@ class ClipJob:
         bounded = _BOUND in inspect.signature(card.segmenter).parameters
         if bounded and self.memory_entries is not None:
             settings.setdefault(_BOUND, self.memory_entries)
-        return settings
+        return settings_in(card, settings, self.precision)
+
+    def network(self) -> nn.Module | None:
+        """The network for inference in the precision; None for a method without weights."""
+        setup = self.setup
+        options: Any = {"weights": setup.weights, "seed": 0, "device": self.device, "precision": self.precision}
+        return inference_model(setup.method, setup.model, **options)
 
     @property
     def sources(self) -> list[Path]:
@@ -111,8 +119,7 @@ def segment_clip(job: ClipJob, *, progress: Callable[[], object] = lambda: None)
     if old is not None and same and whole(job.out, old):
         return {**old, "reused": True}
     job.clip.check()
-    setup = job.setup
-    model = inference_model(setup.method, setup.model, weights=setup.weights, seed=0, device=job.device)
+    model = job.network()
     past = _past(job) if same else Past()
     clear(job.out, old, keep=[job.mask(frame).name for frame in past.digests])
     begun = {"identity": identity, "request": request, "finished": False, **asked_of(job)}
@@ -184,6 +191,7 @@ def asked_of(job: ClipJob) -> dict[str, Any]:
         "settings": job.settings,
         "input_short_side_px": job.short_side_px,
         "device": str(job.device),
+        "precision": job.precision,
         "masks": {job.mask(frame).name: None for frame in frames[first:]},
         "provenance": provenance(),
     }
@@ -345,4 +353,5 @@ def request_of(job: ClipJob) -> str:
         settings=job.settings,
         short_side_px=job.short_side_px,
         weights=file_digest(weights) if weights else None,
+        precision=job.precision,
     )

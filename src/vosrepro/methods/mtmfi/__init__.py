@@ -22,4 +22,5 @@ METHOD = Method(
     convert=convert,
     prepare=prepare,
     tries_kernels=True,
+    bf16_equal_share=0.9991,
 )

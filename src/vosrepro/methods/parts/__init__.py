@@ -23,4 +23,5 @@ METHOD = Method(
     transfer=transfer,
     classifier=classifier,
     draw=draw_parts,
+    bf16_equal_share=0.9978,
 )

@@ -19,4 +19,5 @@ METHOD = Method(
     train_step=train_step,
     transfer=transfer,
     convert=convert,
+    bf16_equal_share=0.9992,
 )

@@ -25,4 +25,5 @@ METHOD = Method(
     convert=convert,
     prepare=prepare,
     correspond=correspond,
+    bf16_equal_share=0.9996,
 )
