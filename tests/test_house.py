@@ -171,11 +171,11 @@ def test_no_function_has_more_than_forty_lines_of_code_without_a_reason():
     long = set()
     for path in MODULES:
         text = path.read_text(encoding="utf-8")
-        code = lines_of_code(text)
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 body = node.body[1:] if ast.get_docstring(node) else node.body
-                if body and len(code & set(range(body[0].lineno, (node.end_lineno or 0) + 1))) > 40:
+                lines = range(body[0].lineno, (node.end_lineno or 0) + 1) if body else range(0)
+                if len(lines) > 40 and len(lines_of_code(text) & set(lines)) > 40:  # few files need to be read by token
                     long.add(f"{path.relative_to(PACKAGE).as_posix()}: {node.name}")
     assert long == set(LONG)
 
